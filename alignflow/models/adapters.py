@@ -1,7 +1,7 @@
-"""Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) through peft: beside `merging` the one file that imports it.
+"""Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) through peft. Only this file and `merging` import it.
 
-An adapter lives inside the model that it was added to, so that whoever runs the model need not know of it. On disk it
-stands without its base; loading merges the two in memory, and a base may itself be an adapter on its own base.
+An adapter lives inside the model that it was added to, so that code that runs the model does not depend on it. On disk it
+is stored without its base; loading merges the two in memory, and a base may itself be an adapter on another base.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from alignflow.models.engines import group
 from alignflow.models.engines.partitioned import gathered, is_partitioned
 from alignflow.models.loading import load_whole
 
-HEADS = ("score",)  # of a reward model: trained in full beside the adapter, since the base has none
+HEADS = ("score",)  # of a reward model: trained in full together with the adapter, since the base has none
 
 
 class Holder(Protocol):
@@ -38,13 +38,13 @@ class Holder(Protocol):
 
 
 class Adapter:
-    """A fresh adapter inside a model: its weights alone train, and it can be switched off.
+    """A fresh adapter inside a model: only its weights are trained, and it can be switched off.
 
     Args:
         model: A model of transformers; it is changed in place, and all other weights are frozen.
         config: Rank and place.
         base: The checkpoint that `model` was loaded from.
-        seed: Draws the first weights, and the dropout. The second factor starts at 0: the model computes what it did.
+        seed: Draws the first weights, and the dropout. The second factor starts at 0, so the model's output is unchanged.
 
     Raises:
         ModelError: peft is not installed, or no module has a name of `target_modules`.
@@ -71,7 +71,7 @@ class Adapter:
             raise ModelError(
                 f"no adapter fits: {str(error).splitlines()[0][:200]}",
                 where="lora.target_modules",
-                do="name modules of the model",
+                do="set target_modules to names of the model's modules",
             ) from None
         _refuse_tied(model)
         for module in model.modules():
@@ -81,11 +81,11 @@ class Adapter:
         torch.manual_seed(seed + group.rank())
 
     def off(self) -> AbstractContextManager[None]:
-        """Inside it the model is what it was without the adapter: the reference, without a second copy."""
+        """A context in which the adapter is off: the model is then the reference, without a second copy."""
         return self._wrapped.disable_adapter()
 
     def without(self, module: torch.nn.Module) -> torch.nn.Module:
-        """A module of the model as it is without the adapter, also outside of `off`."""
+        """A module of the model without the adapter, also outside of `off`."""
         return getattr(module, "base_layer", module)
 
     @property
@@ -117,7 +117,7 @@ class Adapter:
 
 
 def _refuse_unmatched(model: Any, names: Sequence[str]) -> None:
-    """Raise ModelError for a name that no module has: peft is content when any of them has one."""
+    """Raise ModelError for a name that no module has: peft accepts the names if one of them matches."""
     modules = dict(model.named_modules())
     unmatched = [name for name in names if not any(module == name or module.endswith(f".{name}") for module in modules)]
     if unmatched:
@@ -134,18 +134,18 @@ def _refuse_unmatched(model: Any, names: Sequence[str]) -> None:
 
 
 def _refuse_tied(model: Any) -> None:
-    """An adapter on one of two tied matrices would be merged into both, and the model would be another one."""
+    """An adapter on one of two tied matrices would be merged into both, which changes the model."""
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     if model.config.get_text_config(decoder=True).tie_word_embeddings and any(hasattr(end, "lora_A") for end in ends):
         raise ModelError(
             "embeddings and head share their weights, so neither can have an adapter",
             where="lora.target_modules",
-            do="leave them out",
+            do="remove them from target_modules",
         )
 
 
 class _TrainingDropout(torch.nn.Dropout):
-    """Acts where gradients are taken: our models stay in evaluation mode, and evaluations take no gradients."""
+    """Active only while gradients are recorded: our models stay in evaluation mode, and evaluations record no gradients."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.dropout(input, self.p, torch.is_grad_enabled())
@@ -154,12 +154,12 @@ class _TrainingDropout(torch.nn.Dropout):
 def add_adapter(holder: Holder, config: TrainingConfig, base: Path, in_parts: bool = False) -> None:
     """Give a trainable model that was loaded from `base` the adapter that the config asks for, if any.
 
-    `in_parts`: whether the model may be shared out (ZeRO 3): tested for policies that sample while they train, with no head that learns in full.
+    `in_parts`: whether the model may be partitioned (ZeRO 3). Tested for policies that sample while they train and have no fully trained head.
     """
     if config.lora is not None:
         if not in_parts and any(is_partitioned(parameter) for parameter in holder.model.parameters()):
             raise ModelError(
-                "LoRA and ZeRO stage 3 do not go together in this stage",
+                "this stage does not support LoRA with ZeRO stage 3",
                 where="engine.zero_stage",
                 do="set it to 1 or 2; an adapter is small",
             )
@@ -167,7 +167,7 @@ def add_adapter(holder: Holder, config: TrainingConfig, base: Path, in_parts: bo
 
 
 def save_model(holder: Holder, out: Path, card: Mapping[str, str]) -> None:
-    """Write a trained model: its adapter where it has one, else all of it."""
+    """Write a trained model: its adapter if it has one, otherwise the whole model."""
     if holder.adapter is not None:
         with gathered(holder.adapter.parameters):
             if group.is_main():
@@ -178,7 +178,7 @@ def save_model(holder: Holder, out: Path, card: Mapping[str, str]) -> None:
 
 
 def from_pretrained(kind: Any, path: Path | str, dtype: torch.dtype, **arguments: Any) -> Any:
-    """`kind.from_pretrained(path)`, where `path` may also be an adapter: then its base with the adapter merged into it.
+    """`kind.from_pretrained(path)`, where `path` may also be an adapter: then the result is its base with the adapter merged into it.
 
     Args:
         kind: A class of transformers such as AutoModelForCausalLM.
@@ -202,14 +202,14 @@ def from_pretrained(kind: Any, path: Path | str, dtype: torch.dtype, **arguments
 
 
 def merge(model: Any, path: Path) -> Any:
-    """`model` with the adapter at `path` added to its weights, and no trace of peft; raises ModelError where it does not fit."""
+    """`model` with the adapter at `path` added to its weights, and peft removed; raises ModelError if it does not fit."""
     return attach(model, {"default": path}).merge_and_unload()
 
 
 def attach(model: Any, paths: Mapping[str, Path]) -> Any:
-    """peft's model around `model` with the adapters at `paths` beside its weights, by name; `unload` takes them off again.
+    """peft's model around `model` with the adapters at `paths` attached under their names; `unload` removes them.
 
-    Raises ModelError where one does not fit.
+    Raises ModelError if one does not fit.
     """
     wrapped: Any = None
     for name, path in paths.items():
@@ -218,9 +218,9 @@ def attach(model: Any, paths: Mapping[str, Path]) -> Any:
             raise ModelError(
                 f"an adapter of the kind {settings.peft_type}",
                 where=str(path),
-                do="give a LoRA adapter, or a whole model",
+                do="use a LoRA adapter, or a whole model",
             )
-        settings.task_type = None  # a causal model's adapter may go onto the backbone of a reward model
+        settings.task_type = None  # a causal model's adapter may be loaded into the backbone of a reward model
         weights = load_file(path / ADAPTER_WEIGHTS)
         try:
             if wrapped is None:
@@ -232,7 +232,7 @@ def attach(model: Any, paths: Mapping[str, Path]) -> Any:
             raise ModelError(
                 f"the adapter does not fit its base: {' '.join(str(error).split())[:300]}",
                 where=str(path),
-                do="give the base that it was trained on",
+                do="use the base that it was trained on",
             ) from None
         expected = _peft().get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False)
         missing = sorted(expected.keys() - weights.keys())
@@ -243,17 +243,17 @@ def attach(model: Any, paths: Mapping[str, Path]) -> Any:
             raise ModelError(
                 f"the adapter does not fit its base: {', '.join([*missing, *strange][:3])}",
                 where=str(path),
-                do="give the base that it was trained on",
+                do="use the base that it was trained on",
             )
     return wrapped
 
 
 @dataclass(frozen=True)
 class AdaptedMatrix:
-    """A weight matrix of a model with adapters beside it.
+    """A weight matrix of a model with adapters attached.
 
     Attributes:
-        name: Of its module.
+        name: Name of its module.
         layer: peft's layer.
     """
 
@@ -262,11 +262,11 @@ class AdaptedMatrix:
 
     @property
     def weight(self) -> torch.Tensor:
-        """The matrix as it is without the adapters; adding to it changes the model."""
+        """The matrix without the adapters; adding to it changes the model."""
         return self.layer.get_base_layer().weight
 
     def delta(self, adapter: str) -> torch.Tensor:
-        """What an adapter changes, of the matrix's shape, scaled; 0 where it has nothing here."""
+        """An adapter's scaled delta, in the matrix's shape; 0 if the adapter does not change this matrix."""
         return self.layer.get_delta_weight(adapter) if adapter in self.layer.r else torch.zeros_like(self.weight)
 
 
@@ -277,7 +277,7 @@ def adapted_matrices(wrapped: Any) -> list[AdaptedMatrix]:
 
 
 def has_head(path: Path) -> bool:
-    """Whether the adapter at `path` brings a reward model's head."""
+    """Whether the adapter at `path` has a reward model's head."""
     with safe_open(path / ADAPTER_WEIGHTS, framework="pt") as file:
         return any(part in HEADS for name in file.keys() for part in name.split("."))  # noqa: SIM118 (no mapping)
 

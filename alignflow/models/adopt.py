@@ -1,4 +1,4 @@
-"""Takes in a reward model that the user already has."""
+"""Imports a reward model that the user already has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROBES = (("What is the weather like?", "It is sunny and warm."), ("Name a colou
 
 
 def adopt_reward_model(config: AdoptConfig, *, run: Run) -> dict[str, float | None]:
-    """Copy a reward model, or an ensemble with its members, into the store, with rows that every later load must score alike.
+    """Copy a reward model, or an ensemble with its members, into the store, with rows that must get the same scores on every later load.
 
     Metrics: its scores of three fixed answers. Raises ModelError if it does not load, its head would be fresh,
     or a weight is not finite.
@@ -33,7 +33,7 @@ def adopt_reward_model(config: AdoptConfig, *, run: Run) -> dict[str, float | No
 
 
 def _adopt_ensemble(path: Path, rows: list[ScoredRow], run: Run) -> dict[str, float | None]:
-    """Copy an ensemble with its members, which then lie in it."""
+    """Copy an ensemble with its members into one directory."""
     found = read_ensemble(path)
     places = [run.out / f"member.{number}" for number in range(1, len(found.members) + 1)]
     for member, place in zip(found.members, places, strict=True):

@@ -1,6 +1,6 @@
 """From token rewards to advantages: pure functions over padded rows, and the estimators that the catalogue names.
 
-Sums that run over the whole batch are taken over all processes.
+Sums over the whole batch are over all processes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Advantages:
 
 
 def gae_advantages(batch: RewardBatch, options: PPOOptions) -> Advantages:
-    """GAE with `gamma` and `lam`, whitened over all tokens where `whiten_advantages`; returns from the unwhitened ones."""
+    """GAE with `gamma` and `lam`, whitened over all tokens if `whiten_advantages`; returns from the unwhitened ones."""
     assert batch.values is not None
     advantages, returns = gae(batch.rewards, batch.values, batch.mask, options.gamma, options.lam)
     if options.whiten_advantages:
@@ -59,7 +59,7 @@ def gae_advantages(batch: RewardBatch, options: PPOOptions) -> Advantages:
 
 
 def reinforce_pp_advantages(batch: RewardBatch, options: OnlineOptions) -> Advantages:
-    """Rewards from each token on, normalised over all tokens of the update where `whiten_advantages` (Hu et al. 2025, arXiv 2501.03262).
+    """Rewards from each token on, normalised over all tokens of the update if `whiten_advantages` (Hu et al. 2025, arXiv 2501.03262).
 
     By the population variance, as OpenRLHF does; verl divides by n - 1.
     """
@@ -79,8 +79,8 @@ def gae(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Generalized advantage estimation (Schulman et al. 2015, arXiv 1506.02438, equation 16).
 
-    delta_t = r_t + gamma V_{t+1} - V_t and A_t = delta_t + gamma lam A_{t+1}, backwards in time. Returns are A_t + V_t. Places
-    outside of the mask are no steps: the token before a hole is followed by the one behind it.
+    delta_t = r_t + gamma V_{t+1} - V_t and A_t = delta_t + gamma lam A_{t+1}, backwards in time. Returns are A_t + V_t. Tokens
+    outside of the mask are skipped: the token before a gap is followed by the one after it.
 
     Args:
         rewards: (rows, time), per token.

@@ -1,4 +1,4 @@
-"""Attention over packed rows, as an attention function of transformers: each row sees its prompt and its own past alone."""
+"""Attention over packed rows, as an attention function of transformers: each row attends only to its prompt and its own past."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from alignflow.models import flash
 from alignflow.models.batching import Packed, Segment, group_similar, row_places
 
 NAME = "packed_rows"
-SPARE = 0.25  # rows of lengths this near to one another make one rectangle: measured, docs/measurements/benchmarks.md
+SPARE = 0.25  # rows whose lengths differ by at most this share form one rectangle: measured, docs/measurements/benchmarks.md
 LARGEST_RECTANGLE = 16384  # tokens
-FAR = 2**40  # position of a place that is not there: no query sees it
+FAR = 2**40  # position of a padding place: no query sees it
 NEUTRAL = frozenset(
     {
         "position_ids",
@@ -31,7 +31,7 @@ NEUTRAL = frozenset(
         "is_causal",
     }
 )
-"""Arguments of an attention function that say nothing about the product."""
+"""Arguments of an attention function that do not change the product."""
 
 
 class Refused(Exception):
@@ -60,7 +60,7 @@ class Rectangle:
     causal: bool
 
     def mask(self, window: int | None) -> torch.Tensor | None:
-        """(rows, 1, longest query, longest key) bool: which key each query sees; None where causality says it all."""
+        """(rows, 1, longest query, longest key) bool: which keys each query sees; None if the causal mask is enough."""
         windowed = window is not None and self.key_positions.shape[1] > window
         if self.causal and not windowed:
             return None
@@ -77,10 +77,10 @@ class Layout:
 
     Attributes:
         rectangles: Its segments, those of similar length together.
-        order: (T,) int64: where each token of the sequence stands in the rectangles' wanted queries, end to end.
-        varlen: The same for a flash kernel, where there is one.
+        order: (T,) int64: place of each token of the sequence in the rectangles' wanted queries, end to end.
+        varlen: The same for a flash kernel, if there is one.
         masks: Masks by window: the same in every layer.
-        windows: Windows that the model's layers told this attention.
+        windows: Windows that the model's layers passed to this attention.
         asked: Windows (or chunks) of the masks that the model asked for.
     """
 
@@ -126,7 +126,7 @@ _LAYOUT: ContextVar[Layout | None] = ContextVar("packed_rows", default=None)
 
 @contextlib.contextmanager
 def rows_of(packed: Packed) -> Iterator[Layout]:
-    """Say which rows the sequence of the forward pass inside holds."""
+    """A context that sets which rows the sequence of a forward pass holds."""
     layout = make_layout(packed)
     with laid_out(layout):
         yield layout
@@ -134,7 +134,7 @@ def rows_of(packed: Packed) -> Iterator[Layout]:
 
 @contextlib.contextmanager
 def laid_out(layout: Layout) -> Iterator[None]:
-    """Say how the attention of the forward pass inside is computed."""
+    """A context that sets how the attention of a forward pass is computed."""
     token = _LAYOUT.set(layout)
     try:
         yield
@@ -142,7 +142,7 @@ def laid_out(layout: Layout) -> Iterator[None]:
         _LAYOUT.reset(token)
 
 
-def packed_attention(  # noqa: PLR0913 (what transformers hands over)
+def packed_attention(  # noqa: PLR0913 (what transformers passes)
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -194,7 +194,7 @@ def packed_attention(  # noqa: PLR0913 (what transformers hands over)
 
 
 def _no_mask(*_: Any, local_size: int | None = None, **__: Any) -> None:
-    """The rows' layout stands for the mask; it remembers what kinds of mask the model asks for."""
+    """Returns the rows' layout instead of a mask; it records which kinds of mask the model asks for."""
     if (layout := _LAYOUT.get()) is not None:
         layout.asked.add(local_size)
 
@@ -204,7 +204,7 @@ _REFUSING: WeakSet[Any] = WeakSet()
 
 
 def install(model: Any) -> None:
-    """Make a loaded model use this attention; one that was found to refuse it keeps its own."""
+    """Make a loaded model use this attention, unless it was found not to support it."""
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, _no_mask)
     _OWN.setdefault(model, model.config._attn_implementation)
@@ -214,7 +214,7 @@ def install(model: Any) -> None:
 
 @contextlib.contextmanager
 def packing(model: Any) -> Iterator[None]:
-    """Have a model use this attention for a while, whichever it has."""
+    """A context in which a model uses this attention."""
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, _no_mask)
     before = model.config._attn_implementation
@@ -226,12 +226,12 @@ def packing(model: Any) -> Iterator[None]:
 
 
 def uninstall(model: Any) -> None:
-    """Give a model back the attention that it was loaded with: ours is a way to compute, no property of the model."""
+    """Give a model back the attention that it was loaded with: ours is not part of the model's config."""
     if model in _OWN:
         model.set_attn_implementation(_OWN[model])
 
 
 def refuse(model: Any) -> None:
-    """Leave this model its own attention from now on."""
+    """Keep this model's own attention from now on."""
     _REFUSING.add(model)
     uninstall(model)

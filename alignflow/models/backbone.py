@@ -1,4 +1,4 @@
-"""Hidden states of packed rows: one forward pass without padding where the model allows it, else padded length buckets."""
+"""Hidden states of packed rows: one forward pass without padding if the model supports it, otherwise padded length buckets."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from alignflow.models.batching import EncodedRow, Packed, group_similar, pack, r
 from alignflow.models.embedding_noise import Noise, added_to_embeddings
 
 AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
-"""Largest difference of hidden states, as a share of their largest value, at which two ways count as one."""
+"""Largest difference of hidden states, as a share of their largest value, at which two ways of computing count as equal."""
 
 _PACKS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def autocast(runtime: Runtime) -> torch.autocast:
-    """bf16 products where the runtime says so, nothing otherwise.
+    """A context with bf16 autocast if the runtime's precision is bf16, otherwise a context that does nothing.
 
-    Its cache of bf16 weights would keep every weight that ZeRO 3 gathers for a moment, until the pass ends.
+    Its cache of bf16 weights is off: it would keep every weight that ZeRO 3 gathers until the pass ends.
     """
     return torch.autocast(
         runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16", cache_enabled=not runtime.gathers
@@ -37,7 +37,7 @@ def backbone(model: Any) -> Any:
 
 
 def hidden_states(model: Any, packed: Packed, runtime: Runtime, noise: Noise | None = None) -> torch.Tensor:
-    """The last hidden states of packed rows, (T, width), on request with noise on the embeddings."""
+    """The last hidden states of packed rows, (T, width), with noise on the embeddings if asked for."""
     if not packs(model):
         return _padded_hidden_states(model, packed, runtime, noise)
     with attention.rows_of(packed), autocast(runtime), added_to_embeddings(model, noise):
@@ -46,10 +46,10 @@ def hidden_states(model: Any, packed: Packed, runtime: Runtime, noise: Noise | N
 
 
 def packs(model: Any) -> bool:
-    """Whether this model computes packed rows as it computes each row alone: tried once, on its first use.
+    """Whether this model computes packed rows as it computes each row alone; tested once, on its first use.
 
-    Models with an attention of their own (ALiBi, position bias, soft caps, sinks), with recurrent or convolution
-    layers, or with positions that they count themselves, do not; they get length buckets with padding from then on.
+    Models with special attention (ALiBi, position bias, soft caps, sinks), with recurrent or convolution
+    layers, or with positions that they compute themselves do not; they get padded length buckets.
     """
     if model not in _PACKS:
         _PACKS[model] = _tried(model)
@@ -68,18 +68,18 @@ def _tried(model: Any) -> bool:
             alone = [_row_alone(model, row, device) for row in rows]
             attention.install(model)
             if not all(states.isfinite().all() for states in alone):
-                return True  # damaged weights: nothing can be told, and the trainer says it better
+                return True  # damaged weights: the test says nothing, and the trainer's message is better
             agree = _agrees(model, rows, alone, torch.float32)
             if agree and flash.available(device) and not _agrees(model, rows, alone, torch.bfloat16):
                 flash.switch_off()
             return agree
-    except Exception:  # noqa: BLE001 (whatever a model's code raises at an attention that is not its own means: not packed)
+    except Exception:  # noqa: BLE001 (any error that a model's code raises with this attention means: not packed)
         return False
 
 
 @contextlib.contextmanager
 def without_dropout(model: Any) -> Iterator[None]:
-    """Have a model in evaluation mode for a while: no dropout acts and no random number is drawn; each module's mode comes back."""
+    """A context in which a model is in evaluation mode, without dropout or random numbers; each module's mode is restored."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -90,7 +90,7 @@ def without_dropout(model: Any) -> Iterator[None]:
 
 
 def trial_rows(model: Any) -> list[EncodedRow]:
-    """Two short rows with one prompt and one of another length, so that sharing and packing are both tried."""
+    """Two short rows with one prompt and one of another length, so that shared prompts and packing are both tested."""
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     prompt = tuple(number % vocabulary for number in range(3, 10))
     ends = [
@@ -106,7 +106,7 @@ def _row_alone(model: Any, row: EncodedRow, device: torch.device) -> torch.Tenso
 
 
 def _agrees(model: Any, rows: Sequence[EncodedRow], alone: Sequence[torch.Tensor], dtype: torch.dtype) -> bool:
-    """Whether packed rows give the hidden states of each row alone, and no mask but a window was asked for."""
+    """Whether packed rows give the hidden states of each row alone, and the model asked for no other mask than a window."""
     packed = pack(rows, alone[0].device)
     with (
         attention.rows_of(packed) as layout,
@@ -121,7 +121,7 @@ def _agrees(model: Any, rows: Sequence[EncodedRow], alone: Sequence[torch.Tensor
 
 
 def _padded_hidden_states(model: Any, packed: Packed, runtime: Runtime, noise: Noise | None) -> torch.Tensor:
-    """The same from rows of similar length side by side, each with its own copy of its prompt, padded at the right."""
+    """The same from batches of rows of similar length, each with its own copy of its prompt, padded at the right."""
     segments = packed.segments
     takes = inspect.signature(backbone(model).forward).parameters
     states, places = [], []

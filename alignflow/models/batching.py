@@ -1,4 +1,4 @@
-"""Rows of token ids, packed without padding: one long sequence in which a prompt that several rows share stands once."""
+"""Rows of token ids, packed without padding: one long sequence that holds a prompt of several rows once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class EncodedRow:
     Attributes:
         prompt_ids: Conditioned on; never scored.
         completion_ids: Scored.
-        mask: Which completion tokens count; empty for all of them (several turns in one row have others in between).
+        mask: Which completion tokens count; empty: all of them (a row with several turns also has tokens that do not count).
     """
 
     prompt_ids: tuple[int, ...]
@@ -60,7 +60,7 @@ class Packed:
 
     Attributes:
         input_ids: (1, T) int64.
-        position_ids: (1, T) int64, from 0 in each row: a completion's go on after its prompt's.
+        position_ids: (1, T) int64, from 0 in each row: a completion's positions follow its prompt's.
         segments: One per row, in the order of the rows.
         predicting: (N,) int64: places whose next token counts, row by row.
         targets: (N,) int64: those next tokens.
@@ -78,7 +78,7 @@ class Packed:
 
 
 def pack(rows: Sequence[EncodedRow], device: str | torch.device = "cpu") -> Packed:
-    """Lay rows end to end, a shared prompt once; a row needs at least one token before each that counts."""
+    """Put rows end to end, a shared prompt once; a row needs at least one token before each that counts."""
     segments: list[Segment] = [Segment(0, 0)] * len(rows)
     flat: list[int] = []
     positions: list[int] = []
@@ -139,7 +139,7 @@ def _predicting(row: EncodedRow, segment: Segment) -> tuple[list[int], list[int]
 def prompt_groups(rows: Sequence[EncodedRow]) -> list[list[int]]:
     """Positions of rows with one and the same prompt, in the order of first appearance; the longest completion first.
 
-    The longest one stands right after its prompt, where its attention is cheapest. A row without a prompt is alone.
+    The longest one comes right after its prompt, where its attention is cheapest. A row without a prompt is a group by itself.
     """
     groups: dict[tuple[int, ...] | int, list[int]] = {}
     for index, row in enumerate(rows):
@@ -162,8 +162,8 @@ def make_micro_batches(lengths: Sequence[int], micro_batch_tokens: int) -> list[
         lengths: Tokens of each item: a row, or all rows of a pair or list (`packed_length`).
         micro_batch_tokens: The budget.
 
-    Items of similar length stand together, so that attention computes them together; the order is a function of the
-    lengths alone.
+    Items of similar length are put together, so that attention computes them together; the order depends on the
+    lengths only.
     """
     batches: list[list[int]] = []
     tokens = 0
@@ -177,7 +177,7 @@ def make_micro_batches(lengths: Sequence[int], micro_batch_tokens: int) -> list[
 
 
 def row_micro_batches(rows: Sequence[EncodedRow], micro_batch_tokens: int) -> list[list[int]]:
-    """Positions of rows, split as by `make_micro_batches`, with rows of one prompt in one micro-batch where they fit."""
+    """Positions of rows, split as by `make_micro_batches`, with rows of one prompt in one micro-batch if they fit."""
     items: list[list[int]] = []
     for group in prompt_groups(rows):
         items += _within(group, rows, micro_batch_tokens)
@@ -186,7 +186,7 @@ def row_micro_batches(rows: Sequence[EncodedRow], micro_batch_tokens: int) -> li
 
 
 def _within(group: list[int], rows: Sequence[EncodedRow], micro_batch_tokens: int) -> list[list[int]]:
-    """A group of rows with one prompt, cut where it exceeds the budget."""
+    """A group of rows with one prompt, split if it exceeds the budget."""
     prompt = len(rows[group[0]].prompt_ids)
     parts: list[list[int]] = []
     tokens = 0
@@ -201,10 +201,10 @@ def _within(group: list[int], rows: Sequence[EncodedRow], micro_batch_tokens: in
 
 
 def row_places(segments: Sequence[Segment], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the tokens of whole rows stand, prefix first.
+    """Places of the tokens of whole rows, prefix first.
 
     Returns:
-        (rows, longest) int64 places, each row filled up with its last one; and (rows, longest) bool: which are its own.
+        (rows, longest) int64 places, each row padded with its last one; and (rows, longest) bool: False for the padding.
     """
     numbers = [(segment.start, segment.prefix_start, segment.prefix_length, segment.total) for segment in segments]
     start, prefix_start, prefix_length, total = torch.tensor(numbers, device=device).T[:, :, None]
@@ -216,10 +216,10 @@ def row_places(segments: Sequence[Segment], device: torch.device) -> tuple[torch
 
 
 def group_similar(items: Sequence[int], size: Callable[[int], int], spare: float, most: int) -> list[list[int]]:
-    """Items in groups whose sizes differ by at most the share `spare`, the smallest first.
+    """Groups of items whose sizes differ by at most the share `spare`, the smallest first.
 
     Args:
-        items: What is grouped.
+        items: The items to group.
         size: Size of an item.
         spare: Largest relative difference of sizes within a group.
         most: Largest sum of sizes in a group (or one item).

@@ -21,7 +21,7 @@ from alignflow.models.engines.partitioned import gathered, is_partitioned, shape
 from alignflow.models.frozen_weights import FrozenLinear
 
 CARD = "README.md"
-SHARD_BYTES = 5 * 10**9  # of a file of weights; a smaller model is one file
+SHARD_BYTES = 5 * 10**9  # size of a file of weights; a smaller model is one file
 
 
 def save_checkpoint(model: Any, tokenizer: Any, out: Path, card: Mapping[str, str]) -> None:
@@ -61,12 +61,12 @@ def save_tokenizer(tokenizer: Any, out: Path) -> None:
 
 
 def write_card(card: Mapping[str, str], out: Path) -> None:
-    """Write the card beside a model."""
+    """Write the card next to a model."""
     (out / CARD).write_text(card_text(card))
 
 
 def _save_shared_out(model: Any, out: Path) -> None:
-    """What `save_pretrained` writes, gathered parameter by parameter."""
+    """Write what `save_pretrained` writes, and gather one parameter at a time."""
     tensors = dict(model.named_parameters()) | _kept_buffers(model)
     if not _stored_as_named(model, tensors):  # parameters that transformers stores under other names or in pieces
         whole = dict(_gathered_tensors(tensors, list(tensors)))
@@ -94,7 +94,7 @@ def _save_shared_out(model: Any, out: Path) -> None:
 
 
 def plan_shards(sizes: Mapping[str, int], limit: int) -> dict[str, list[str]]:
-    """Names of tensors for each file, in their order: no file over `limit` bytes unless one tensor is; one file where all fit."""
+    """Names of tensors for each file, in their order: no file over `limit` bytes unless a single tensor is larger; one file if all fit."""
     shards: list[list[str]] = [[]]
     filled = 0
     for name, size in sizes.items():
@@ -109,7 +109,7 @@ def plan_shards(sizes: Mapping[str, int], limit: int) -> dict[str, list[str]]:
 
 
 def _gathered_tensors(tensors: Mapping[str, Any], names: list[str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Whole tensors on the CPU, one after the other, in the first process; nothing in the others, which take part."""
+    """Whole tensors on the CPU, one after the other, in the first process; the others take part and get nothing."""
     for name in names:
         with gathered([tensors[name]]):
             if group.is_main():
@@ -137,7 +137,7 @@ def _with_eos(known: Any, eos: int) -> Any:
 
 
 def _forget_places(path: Path) -> None:
-    """Take local paths out of a JSON file that transformers wrote, so that the digest does not depend on them."""
+    """Remove local paths from a JSON file that transformers wrote, so that the digest does not depend on them."""
     content = json.loads(path.read_text())
     for key in ("_name_or_path", "name_or_path", "_commit_hash", "is_local", "local_files_only"):
         content.pop(key, None)
@@ -153,12 +153,12 @@ def card_text(card: Mapping[str, str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text of a recipe in one line of Markdown, in which it becomes no HTML, link, image or code. Most texts stay as they are."""
+    """A text of a recipe as one line of Markdown, escaped so that it becomes no HTML, link, image or code. Most texts do not change."""
     return re.sub(r"([\\`<>\[\]&])", r"\\\1", " ".join(printable(text).split()))
 
 
 def licences_of(*inputs: Path | None) -> str:
-    """The licences recorded for what went into a stage; `unknown` where nothing is."""
+    """The licences recorded for a stage's inputs; `unknown` if none is recorded."""
     found: dict[str, str] = {}
     for path in inputs:
         artifact = artifact_of(path) if path else None

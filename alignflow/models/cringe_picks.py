@@ -1,4 +1,4 @@
-"""CRINGE's positive picks: which token could have stood in the place of a negative one, drawn from the most probable others."""
+"""CRINGE's positive picks: a token to compare with each negative token, drawn from the other most probable ones."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 def top_others(logits: torch.Tensor, tokens: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The k most probable tokens other than the target, and a softmax over those k (Adolphs et al. 2022, arXiv 2211.05826).
 
-    Of equal logits the smaller id comes first, on every device.
+    If logits are equal, the smaller id comes first, on every device.
 
     Args:
         logits: (N, vocabulary) logits or log-probabilities.
         tokens: (N,) int64: the negative tokens.
-        k: How many; at most the vocabulary but one.
+        k: How many; at most the size of the vocabulary minus one.
 
     Returns:
-        Ids (N, k) int64, falling by probability, and probabilities (N, k) that sum to 1. No gradient.
+        Ids (N, k) int64, by falling probability, and probabilities (N, k) that sum to 1. No gradient.
     """
     left = logits.scatter(-1, tokens[:, None], -torch.inf)  # a copy
     count = min(k, logits.shape[-1] - 1)
-    values, ids = left.topk(count + 1, -1)  # which of equal values these are differs between devices
+    values, ids = left.topk(count + 1, -1)  # which of several equal values are taken differs between devices
     tied = values[:, count - 1] == values[:, count]
     ids, order = ids[:, :count].sort(-1)
     values, order = values.gather(-1, order).sort(dim=-1, descending=True, stable=True)
@@ -36,7 +36,7 @@ def top_others(logits: torch.Tensor, tokens: torch.Tensor, k: int) -> tuple[torc
 
 
 def _one_by_one(left: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest values of each row with their places, of equal values the first: slower than `topk`, and the same everywhere."""
+    """The largest values of each row with their places, the first of equal values: slower than `topk`, but the same on every device."""
     values, ids = [], []
     for _ in range(count):
         value, place = left.max(-1, keepdim=True)
@@ -54,26 +54,26 @@ def draw_picks(logits: torch.Tensor, tokens: torch.Tensor, k: int, uniform: torc
         logits: (N, vocabulary).
         tokens: (N,) int64: the negative tokens.
         k: Of how many.
-        uniform: (N,) fp64 numbers in [0, 1), as `uniform_numbers` gives them: the same numbers give the same picks, so that
-            logits that are computed again in a backward pass find theirs.
+        uniform: (N,) fp64 numbers in [0, 1), as `uniform_numbers` gives them: the same numbers give the same picks, so
+            a backward pass that recomputes the logits gets the same ones.
     """
     ids, probabilities = top_others(logits, tokens, k)
     cumulative = probabilities.cumsum(-1, dtype=torch.float64)
     place = (cumulative <= uniform.to(cumulative)[:, None] * cumulative[:, -1:]).sum(-1)
-    last = (probabilities > 0).sum(-1) - 1  # where rounding leads past the last token that has probability
+    last = (probabilities > 0).sum(-1) - 1  # limit for rounding: the last token with probability above 0
     return ids.gather(-1, torch.minimum(place, last)[:, None])[:, 0]
 
 
 def uniform_numbers(names: Sequence[str], tokens: Sequence[int], seed: int, step: int) -> torch.Tensor:
     """Numbers in [0, 1) for the tokens of answers, (N,) fp64 on the CPU, answer after answer.
 
-    An answer's numbers depend on seed, step and its own name alone, not on the answers beside it.
+    An answer's numbers depend only on seed, step and its name, not on the other answers.
 
     Args:
         names: (answers,) a name for each answer of the data, different for each.
-        tokens: (answers,) how many tokens of each are counted.
-        seed: Of the training.
-        step: Number of the optimizer step, so that a later epoch draws others.
+        tokens: (answers,) how many tokens of each count.
+        seed: The training's seed.
+        step: Number of the optimizer step, so that a later epoch draws other tokens.
     """
     streams = []
     for name, count in zip(names, tokens, strict=True):

@@ -13,20 +13,20 @@ from alignflow.models.batching import EncodedRow, Packed
 from alignflow.models.cringe_picks import uniform_numbers
 
 Noise = Callable[[int], torch.Tensor]
-"""Width of the embeddings -> (T, width) fp32 on the CPU: what is added to the embedding of each token of a packed sequence."""
+"""Width of the embeddings -> (T, width) fp32 on the CPU: the noise to add to the embedding of each token of a packed sequence."""
 MakeNoise = Callable[[Packed], Noise]
 
 
 class EmbeddingNoise:
     """Uniform noise from (-1, 1), times alpha / sqrt(L d), for rows of L tokens and embeddings of width d.
 
-    L is a row's own length, prompt included, as in the paper. The noise of a row depends on seed, number of the step and name of the
-    row alone: not on how a step is cut into micro-batches or shared by processes. A row that stands in a step twice gets the same
+    L is a row's own length, prompt included, as in the paper. The noise of a row depends only on seed, number of the step and name of the
+    row, not on how a step is split into micro-batches or over processes. A row that is in a step twice gets the same
     noise twice. It is a `WholeStep` of `fit`, which saves the number of the step.
 
     Args:
         alpha: How strong it is; the paper takes 5, 10 or 15.
-        seed: Of the training.
+        seed: The training's seed.
     """
 
     def __init__(self, alpha: float, seed: int):
@@ -42,11 +42,11 @@ class EmbeddingNoise:
         return {"step": self._step}
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Go on from `state`; an empty one is the beginning."""
+        """Continue from `state`; an empty one is the beginning."""
         self._step = int(state.get("step", 0))
 
     def of(self, names: Sequence[str]) -> MakeNoise:
-        """The noise of this step for rows with these names, which must be packed in this order and share no prompt."""
+        """This step's noise for rows with these names; they must be packed in this order without shared prompts."""
         step = self._step
 
         def make(packed: Packed) -> Noise:
@@ -66,19 +66,19 @@ class EmbeddingNoise:
 
 
 def whole(row: EncodedRow) -> EncodedRow:
-    """The same row without a prompt that it could share with others: its tokens count as before."""
+    """The same row with its prompt moved into the completion, so that it is not shared; the same tokens count."""
     counts = row.mask or (True,) * len(row.completion_ids)
     return EncodedRow((), row.prompt_ids + row.completion_ids, (False,) * len(row.prompt_ids) + counts)
 
 
 @contextlib.contextmanager
 def added_to_embeddings(model: Any, noise: Noise | None, places: torch.Tensor | None = None) -> Iterator[None]:
-    """Have a model add noise to what its embedding layer gives, for a while.
+    """A context in which a model adds noise to the output of its embedding layer.
 
     Args:
         model: A causal model of transformers.
-        noise: Of the tokens of a packed sequence; None: nothing is added.
-        places: (rows, longest) int64: the places in the packed sequence of the tokens that the model is given; None: all of them in
+        noise: The noise for the tokens of a packed sequence; None: none is added.
+        places: (rows, longest) int64: places in the packed sequence of the model's input tokens; None: all of them in
             their order, as one row.
     """
     if noise is None:

@@ -1,4 +1,4 @@
-"""Writes a model as a Hugging Face directory that needs nothing beside it."""
+"""Writes a model as a Hugging Face directory that needs no other files."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from alignflow.data.reward_ensembles import is_ensemble, read_ensemble, write_en
 
 
 def export(path: Path, out: Path, card: str = "", dtype: Literal["fp32", "bf16"] | None = None) -> None:
-    """Copy the model at `path` to `out`; an adapter is merged into its base, and an ensemble gets its members inside of it. `out`
-    appears whole or not at all. A copy that is not merged and keeps its dtype needs no torch, which takes seconds to import.
+    """Copy the model at `path` to `out`; an adapter is merged into its base, and an ensemble's members are copied into it. `out`
+    appears complete or not at all. A copy that is not merged and keeps its dtype needs no torch, which takes seconds to import.
 
     Args:
         path: Directory of a model, an adapter or an ensemble of reward models.
         out: A directory that is empty or does not exist.
-        card: Replaces the model's own card; empty: the own card stays.
-        dtype: Of the weights; None: as they are stored.
+        card: Replaces the model's own card; empty: the model keeps its card.
+        dtype: dtype of the weights; None: as they are stored.
 
     Raises:
-        UserError: `out` is a file, or a directory with something in it.
+        UserError: `out` is a file, or a directory that is not empty.
         ModelError: an adapter's base is missing or changed.
         DamagedArtifactError: bytes are not those of their manifest.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError("it exists already and is not an empty directory", where=str(out), do="give another directory")
+        raise UserError("it exists already and is not an empty directory", where=str(out), do="pass another directory")
     temporary = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
@@ -64,11 +64,11 @@ def _write(path: Path, out: Path) -> None:
         write_merged(path, out)
     else:
         shutil.copytree(path, out)
-        verify_whole(path, out)  # the copy, which is what goes out
+        verify_whole(path, out)  # check the copy, since that is what is published
 
 
 def _write_members(path: Path, out: Path) -> None:
-    """An ensemble whose members lie in it, as `member.1` and so on."""
+    """An ensemble with its members in the same directory, as `member.1` and so on."""
     ensemble = read_ensemble(path)
     out.mkdir()
     places = [out / f"member.{number}" for number in range(1, len(ensemble.members) + 1)]

@@ -1,4 +1,4 @@
-"""PyTorch's flash attention over rows of different lengths, where CUDA has it. Tested on the machine itself before use."""
+"""PyTorch's flash attention over rows of different lengths, if CUDA has it. Tested on the machine before use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DTYPES = (torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Varlen:
-    """Segments as the kernel takes them: queries lie as they are, keys are gathered with their prefix first.
+    """Segments in the kernel's format: queries keep their order, keys are gathered with their prefix first.
 
     Attributes:
         keys: (K,) int64 places of all segments' keys, end to end; None if no segment has a prefix.
@@ -47,7 +47,7 @@ _SWITCH = {"on": True}
 
 
 def switch_off() -> None:
-    """Use the kernel no more in this process: it was found to be wrong or missing."""
+    """Stop using the kernel in this process: it was found to be wrong or missing."""
     _SWITCH["on"] = False
 
 

@@ -1,4 +1,4 @@
-"""Frozen matrices in bf16 where the model multiplies in bf16 anyway: less than half the memory, and the same numbers."""
+"""Frozen matrices in bf16 if the model multiplies in bf16 anyway: less than half the memory, and the same numbers."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class FrozenLinear(torch.nn.Linear):
 def keep_in_bf16(model: Any, runtime: Runtime) -> int:
     """Convert the frozen linear layers of `model` to bf16, in place, if the runtime's precision is bf16.
 
-    For models that are only computed with, and for the base of an adapter: never for a model that is saved or that learns later.
-    Unchanged are parameters that learn, a head that is tied to the embeddings, a reward model's head, which also computes
-    outside of autocast, modules that transformers keeps in fp32, and all of a model that is partitioned (ZeRO 3).
+    For models in inference only, and for the base of an adapter; never for a model that is saved or trained later.
+    These stay unchanged: trainable parameters, a head that is tied to the embeddings, a reward model's head, which also computes
+    outside of autocast, modules that transformers keeps in fp32, and the whole model if it is partitioned (ZeRO 3).
 
     Returns:
         The number of weights that were converted.

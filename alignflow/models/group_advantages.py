@@ -1,7 +1,7 @@
 """Advantages from the answers to one prompt compared with each other: a number per answer, the same on each of its tokens.
 
-An answer's score is the sum of its token rewards, which has the KL penalty where `kl_in: reward`: the penalty stands inside of the
-baseline. Answers without a score are in no group. A group that has one answer left, or whose scores are all equal, gives exactly 0.
+An answer's score is the sum of its token rewards, which include the KL penalty if `kl_in: reward`, so the baseline
+includes it too. Answers without a score are in no group. A group with one scored answer, or with equal scores, gives exactly 0.
 All answers of a group must be in one process.
 """
 
@@ -21,7 +21,7 @@ DEVIATION_EPSILON = 1e-4
 
 @dataclass(frozen=True)
 class GroupFigures:
-    """Figures of each answer's group, fp64; those of an answer without a score are 0.
+    """Statistics of each answer's group, fp64; 0 for an answer without a score.
 
     Attributes:
         counts: (rows,) answers of the group that have a score.
@@ -37,7 +37,7 @@ class GroupFigures:
 
 
 def group_figures(scores: torch.Tensor, groups: torch.Tensor, known: torch.Tensor) -> GroupFigures:
-    """Figures of groups.
+    """Statistics of groups.
 
     Args:
         scores: (rows,); values of answers without a score are ignored.
@@ -79,22 +79,22 @@ def group_normalised(scores: torch.Tensor, groups: torch.Tensor, known: torch.Te
 
 
 def rloo_advantages(batch: RewardBatch, options: OnlineOptions) -> Advantages:
-    """Leave-one-out advantages; whitened where `whiten_advantages`."""
+    """Leave-one-out advantages; whitened if `whiten_advantages`."""
     return _on_tokens(leave_one_out, batch, options.whiten_advantages)
 
 
 def grpo_advantages(batch: RewardBatch, options: OnlineOptions) -> Advantages:
-    """Normalised within the group; whitened where `whiten_advantages`."""
+    """Normalised within the group; whitened if `whiten_advantages`."""
     return _on_tokens(group_normalised, batch, options.whiten_advantages)
 
 
 def dr_grpo_advantages(batch: RewardBatch, options: OnlineOptions) -> Advantages:
-    """Centred within the group; whitened where `whiten_advantages`."""
+    """Centred within the group; whitened if `whiten_advantages`."""
     return _on_tokens(group_centred, batch, options.whiten_advantages)
 
 
 def reinforce_pp_baseline_advantages(batch: RewardBatch, options: OnlineOptions) -> Advantages:
-    """Centred within the group, then normalised over all tokens of the update where `whiten_advantages`, as is its default (arXiv 2501.03262)."""
+    """Centred within the group, then normalised over all tokens of the update if `whiten_advantages`, which is the default here (arXiv 2501.03262)."""
     return _on_tokens(group_centred, batch, options.whiten_advantages)
 
 
@@ -110,5 +110,5 @@ def _on_tokens(estimate: Estimate, batch: RewardBatch, whitened: bool) -> Advant
 
 
 def _nowhere_equal(advantages: torch.Tensor, found: GroupFigures, known: torch.Tensor) -> torch.Tensor:
-    """The advantages, exactly 0 for answers without a score and in groups that have nothing to compare: a mean of equal numbers may be rounded."""
+    """The advantages, exactly 0 for answers without a score and in groups with equal scores, where the rounding of the mean could give other values."""
     return torch.where(known & ~found.equal, advantages, torch.zeros_like(advantages))

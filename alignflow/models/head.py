@@ -15,17 +15,17 @@ from alignflow.models.frozen_weights import FrozenLinear
 from alignflow.models.token_statistics import STATISTICS, Chunk
 
 CHUNK_TOKENS = {"cpu": 128, "cuda": 2048}
-"""Tokens whose logits are in memory at a time: on a CPU measured (docs/measurements/benchmarks.md), on a GPU enough to fill it."""
+"""Tokens whose logits are in memory at a time: measured on a CPU (docs/measurements/benchmarks.md); on a GPU it is enough to keep it busy."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """What becomes of a head's product: logits = cap * tanh(product * factor / cap) / temperature.
+    """How a head's product becomes logits: logits = cap * tanh(product * factor / cap) / temperature.
 
     Attributes:
         factor: A scale (Granite, Cohere, Falcon-H1).
         cap: A soft cap (Gemma 2, RecurrentGemma); None for none.
-        temperature: That of sampling; 1 for the model's own distribution.
+        temperature: Sampling temperature; 1 for the model's own distribution.
     """
 
     factor: float = 1.0
@@ -65,8 +65,8 @@ class Head:
 
     Attributes:
         module: From hidden states (tokens, width) to products (tokens, vocabulary).
-        scaling: What becomes of them.
-        dtype: In what a plain linear head multiplies.
+        scaling: How products become logits.
+        dtype: dtype in which a plain linear head multiplies.
     """
 
     module: torch.nn.Module
@@ -75,7 +75,7 @@ class Head:
 
     @property
     def plain(self) -> bool:
-        """Whether it is one whole matrix, which the statistics may read by themselves."""
+        """Whether it is one whole matrix that the statistics may read directly."""
         return type(self.module) in (torch.nn.Linear, FrozenLinear) and self.module.weight.ndim == 2
 
 
@@ -95,11 +95,11 @@ class Request:
         which: Names of STATISTICS.
         targets: (tokens,) int64.
         top_k: For the statistics of the most probable tokens.
-        reference: For those that compare.
-        uniform: (tokens,) fp64 in [0, 1), for the one that draws.
+        reference: For statistics that compare.
+        uniform: (tokens,) fp64 in [0, 1), for the statistic that draws.
         jsd_beta: For `generalized_jsd`.
         summed: Whether the caller's loss is a multiple of the sum of all `logps`. Then the matrix's gradient can be computed in the
-            forward pass, up to a factor (`_Statistics`); where the caller was wrong, it is computed again.
+            forward pass, up to a factor (`_Statistics`); if this is wrong, it is computed again.
     """
 
     which: tuple[str, ...]
@@ -111,7 +111,7 @@ class Request:
     summed: bool = False
 
     def chunk(self, head: Head, raw: torch.Tensor, part: slice, which: Sequence[str]) -> Chunk:
-        """The tokens `part`, whose product of the head is `raw`; the reference's head runs where one of the statistics `which` compares."""
+        """The tokens `part` with the head's product `raw`; the reference's head runs if one of the statistics `which` compares."""
         other = None
         if self.reference is not None and any(STATISTICS[name].compares for name in which):
             with torch.no_grad():
@@ -123,7 +123,7 @@ class Request:
 def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple[torch.Tensor, ...]:
     """The statistics of tokens with these hidden states (tokens, width), in the order of `request.which`; differentiable.
 
-    A plain linear head has its gradient written out; any other (with adapters, or sharded) goes through checkpointing,
+    The gradient of a plain linear head is hand-written; any other head (with adapters, or partitioned) uses checkpointing,
     at about twice the time and memory.
     """
     if head.plain:
@@ -147,7 +147,7 @@ def head_statistics(head: Head, hidden: torch.Tensor, request: Request) -> tuple
 
 
 def _parts(hidden: torch.Tensor) -> Iterator[slice]:
-    """Stretches of CHUNK_TOKENS tokens; one empty stretch where there are none."""
+    """Chunks of CHUNK_TOKENS tokens; one empty chunk if there are no tokens."""
     step = CHUNK_TOKENS[hidden.device.type]
     for start in range(0, max(len(hidden), 1), step):
         yield slice(start, start + step)
@@ -163,11 +163,11 @@ def product(head: Head, hidden: torch.Tensor) -> torch.Tensor:
 
 
 Learnt = tuple[str, torch.Tensor, torch.Tensor]
-"""A statistic that something is learnt through: its name, its values, and their gradient."""
+"""A statistic with a gradient: its name, its values, and their gradient."""
 
 
 class _Gradients:
-    """Gradients of a linear head's hidden states, matrix and offset, which add up chunk by chunk; None for what wants none."""
+    """Gradients of a linear head's hidden states, matrix and offset, summed over chunks; None for what needs no gradient."""
 
     def __init__(self, inputs: Sequence[torch.Tensor | None], wanted: Sequence[bool]):
         self.hidden, self.weight, self.bias = (
@@ -176,7 +176,7 @@ class _Gradients:
         )
 
     def add(self, part: slice, of_product: torch.Tensor, states: torch.Tensor, matrix: torch.Tensor) -> None:
-        """Add those of the tokens `part` with the hidden states `states`, from the gradient of their product."""
+        """Add the gradients of the tokens `part` with the hidden states `states`, from the gradient of their product."""
         if self.hidden is not None:
             self.hidden[part] = of_product @ matrix
         if self.weight is not None:
@@ -185,7 +185,7 @@ class _Gradients:
             self.bias += of_product.sum(0, dtype=self.bias.dtype)
 
     def scaled(self, factors: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Themselves, in place, times the tokens' factors (tokens,), which are all the same where matrix or offset want a gradient."""
+        """Multiply in place by the tokens' factors (tokens,), which are all the same if matrix or offset needs a gradient."""
         one = factors[:1].sum()
         return (
             None if self.hidden is None else self.hidden.mul_(factors[:, None]),
@@ -195,15 +195,15 @@ class _Gradients:
 
 
 class _Statistics(torch.autograd.Function):
-    """Statistics of a plain linear head, whose logits are computed again in the backward pass, or never again with `at_once`.
+    """Statistics of a plain linear head, whose logits are recomputed in the backward pass, unless `at_once`.
 
-    Where only `logps` give a gradient, that of the logits is known up to a factor per token while they are there. The gradient
-    of the hidden states then waits for its factors; that of the matrix has summed over tokens and must have one factor for all. Where the
-    backward pass brings several, or runs a second time, all is computed again.
+    If only `logps` have a gradient, that of the logits is known in the forward pass up to a factor per token. The gradient
+    of the hidden states then waits for its factors; that of the matrix is already summed over tokens and needs the same factor for all. If the
+    backward pass has several factors, or runs a second time, everything is computed again.
     """
 
     @staticmethod
-    def forward(  # noqa: PLR0913 (autograd hands over what `apply` is given)
+    def forward(  # noqa: PLR0913 (autograd passes the arguments of `apply`)
         ctx: Any,
         hidden: torch.Tensor,
         weight: torch.Tensor,

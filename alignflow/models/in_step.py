@@ -1,4 +1,4 @@
-"""Forward passes of which every process makes equally many, though each has rows of its own."""
+"""An equal number of forward passes in every process, though each has different rows."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def passes_in_step(lengths: Sequence[int], micro_batch_tokens: int) -> list[tupl
 
 
 def in_step(batches: Sequence[list[int]]) -> list[tuple[list[int], bool]]:
-    """The passes of this process, at least one, and whether each counts: as many as every other process has.
+    """The passes of this process, at least one, and whether each counts; every process has the same number.
 
-    Engines that share a model out talk to each other in every pass, so a process with fewer passes than another repeats
-    its shortest row without counting it: its loss times 0, its figures left out.
+    Engines that partition a model communicate in every pass, so a process with fewer passes than another repeats
+    its shortest row without counting it: its loss times 0, its statistics dropped.
     """
     most = max(group.gather(len(batches)))
     return [*((batch, True) for batch in batches), *((batches[0][:1], False) for _ in range(most - len(batches)))]

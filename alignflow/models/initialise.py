@@ -32,8 +32,8 @@ SPECIAL = (PAD, EOS, "<|system|>", "<|user|>", "<|assistant|>")
 def initialise(config: InitConfig, *, run: Run) -> dict[str, float | None]:
     """Write the base checkpoint: `config.path` loaded, or a model of `config.build`.
 
-    A chat template is set where there is none (`config.chat_template`), a missing pad token becomes EOS, and a
-    conversation is rendered and encoded to see that training will have tokens to learn from.
+    If there is no chat template, one is set (`config.chat_template`); a missing pad token becomes EOS; a
+    conversation is rendered and encoded to check that training has tokens to learn from.
 
     Raises:
         ModelError: no EOS, no usable chat template, no context length, or the model does not load.
@@ -56,9 +56,9 @@ def initialise(config: InitConfig, *, run: Run) -> dict[str, float | None]:
 
 
 def load(config: InitConfig) -> tuple[Any, Any]:
-    """Model and tokenizer at `config.path`; an adapter is merged into its base, which it may have its tokenizer from.
+    """Model and tokenizer at `config.path`; an adapter is merged into its base, and may use the base's tokenizer.
 
-    The weights are bf16 if that holds all of them exactly, as for most published models: half the space, and every stage reads the same
+    The weights are bf16 if it represents all of them exactly, as for most published models: half the space, and every stage reads the same
     fp32 numbers. Otherwise they are fp32.
     """
     path = str(config.path)
@@ -77,13 +77,13 @@ def load(config: InitConfig) -> tuple[Any, Any]:
         raise ModelError(
             f"no causal language model that can be loaded: {first}",
             where=path,
-            do="give a Hugging Face directory with config.json and safetensors weights; code of the model's own needs model.trust_remote_code: true",
+            do="use a Hugging Face directory with config.json and safetensors weights; if the model has custom code, set model.trust_remote_code to true",
         ) from error
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ModelError(
             "the Hub id is an adapter's, not a model's",
             where=path,
-            do="give a local directory of the adapter, or merge it before",
+            do="use a local directory of the adapter, or merge it first",
         )
     refuse_not_finite(model, path)
     if all(torch.equal(values.bfloat16().float(), values) for values in model.parameters()):
@@ -143,7 +143,7 @@ def train_tokenizer(config: InitConfig, run: Run) -> Any:
 
 
 def _corpus(config: InitConfig, run: Run) -> list[str]:
-    """The texts of the corpus, at least one with something in it; rows that are left out are told."""
+    """The texts of the corpus, at least one of them not empty; dropped rows are counted in a warning."""
     counts: Counter[str] = Counter()
     texts = list(iter_corpus_texts(config.corpus, counts))
     reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
@@ -155,16 +155,14 @@ def _corpus(config: InitConfig, run: Run) -> list[str]:
             do="repair the data, or set model.path",
         )
     if not any(texts):
-        raise DataError(
-            "no text to train a tokenizer on", where="model", do="set model.path, or give data.demonstrations"
-        )
+        raise DataError("no text to train a tokenizer on", where="model", do="set model.path or data.demonstrations")
     if counts:
         run.warn(f"the tokenizer was trained without {rows}: {reasons}")
     return texts
 
 
 def set_template(tokenizer: Any, config: InitConfig, run: Run) -> None:
-    """Set the chat template that the config names (`auto` keeps the model's own), with its arguments and today's date written into it."""
+    """Set the chat template that the config names (`auto` keeps the model's own), with its arguments and today's date filled in."""
     _choose_template(tokenizer, config, run)
     if asks_for_date(tokenizer.chat_template):
         now = datetime.now()
@@ -186,13 +184,13 @@ def _choose_template(tokenizer: Any, config: InitConfig, run: Run) -> None:
         raise ModelError(
             f"unknown chat template {quoted(name)}",
             where="model.chat_template",
-            do=f"known: auto, {', '.join(TEMPLATES)}, or the path of a Jinja file",
+            do=f"set it to auto, {', '.join(TEMPLATES)}, or the path of a Jinja file",
         )
     tokenizer.chat_template = TEMPLATES[name] if name in TEMPLATES else Path(name).read_text(encoding="utf-8")
 
 
 def check(model: Any, tokenizer: Any, where: str, run: Run) -> int:
-    """See that conversations can be rendered, encoded and learnt from, and say what the template does; returns the context length in tokens."""
+    """Check that conversations can be rendered, encoded and learnt from, and say what the template does; returns the context length in tokens."""
     context = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     if not context:
         raise ModelError("the model's config has no max_position_embeddings", where=where, do="set it in config.json")

@@ -1,4 +1,4 @@
-"""Loads models of transformers and refuses a checkpoint whose tensors are not the model's; under ZeRO 3 in parts."""
+"""Loads models of transformers and refuses a checkpoint whose tensors are not the model's; loads partitioned under ZeRO 3."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ WRAPPERS = {
     "base_model.model.": "peft",
     "_fsdp_wrapped_module.": "torch's FSDP",
 }
-"""Prefixes that tensors have where somebody saved the wrapper of a model and not the model."""
+"""Prefixes of tensors in a checkpoint of a model's wrapper instead of the model."""
 
 COMPUTED = re.compile(r"(?:^|\.)(?:masked_bias|(?:attn|attention)\.bias|rotary_emb\.inv_freq|position_ids)$")
-"""Buffers that transformers computes anew, and that files of earlier versions hold (GPT-2, GPT-Neo, GPT-J, Llama)."""
+"""Buffers that transformers recomputes and that files of earlier versions hold (GPT-2, GPT-Neo, GPT-J, Llama)."""
 
 HEADS = ("lm_head.", "embed_out.", "cls.", "score.")
-"""Where the heads of causal models and of classifiers lie."""
+"""Prefixes of the heads of causal models and of classifiers."""
 
 MOST_NAMED = 3
 
@@ -39,13 +39,13 @@ MOST_NAMED = 3
 def load_whole(kind: Any, path: Path | str, dtype: torch.dtype, **arguments: Any) -> Any:
     """`kind.from_pretrained(path)`, refused unless every tensor of the model comes from the checkpoint.
 
-    A reward model's or value model's head may be missing where `num_labels` is among the arguments: then it starts
+    A reward model's or value model's head may be missing if `num_labels` is among the arguments: then it starts
     fresh on a causal model's backbone, whose own head is not used.
 
     Args:
         kind: An Auto class of transformers.
         path: Directory or Hub id.
-        dtype: Of the weights.
+        dtype: dtype of the weights.
 
     Raises:
         ModelError: tensors are missing, unexpected, or of another shape; names them and the likely cause.
@@ -56,7 +56,7 @@ def load_whole(kind: Any, path: Path | str, dtype: torch.dtype, **arguments: Any
             str(path), use_safetensors=True, dtype=dtype, output_loading_info=True, **arguments
         )
     except RuntimeError as error:
-        if "mismatch" not in str(error):  # memory that ran out, for example
+        if "mismatch" not in str(error):  # out of memory, for example
             raise
         shapes = (
             _other_shapes(kind, Path(path)) if Path(path).is_dir() and not arguments.get("trust_remote_code") else ""
@@ -64,7 +64,7 @@ def load_whole(kind: Any, path: Path | str, dtype: torch.dtype, **arguments: Any
         raise ModelError(
             f"the weights do not fit config.json: {shapes or 'tensors have other shapes'}",
             where=str(path),
-            do="give the config that belongs to the weights",
+            do="use the config that belongs to the weights",
         ) from None
     refuse_other_tensors(
         model, report["missing_keys"], report["unexpected_keys"], str(path), fresh_head="num_labels" in arguments
@@ -75,7 +75,7 @@ def load_whole(kind: Any, path: Path | str, dtype: torch.dtype, **arguments: Any
 def refuse_other_tensors(
     model: Any, missing: Collection[str], unexpected: Collection[str], where: str, fresh_head: bool
 ) -> None:
-    """Raise ModelError where a checkpoint lacks tensors of the model, or has others, except the heads that `load_whole` names."""
+    """Raise ModelError if a checkpoint lacks tensors of the model or has others, except the heads that `load_whole` names."""
     backbone = f"{model.base_model_prefix}."
     unexpected = not_computed(model, unexpected)
     if fresh_head:  # a causal model's own head is not used
@@ -98,12 +98,12 @@ def refuse_other_tensors(
         raise ModelError(
             "config.json ties embeddings and head, and the checkpoint has two different matrices for them",
             where=where,
-            do="set tie_word_embeddings to false in config.json, if the model was trained with a head of its own",
+            do="set tie_word_embeddings to false in config.json, if the model was trained with a separate head",
         )
 
 
 def likely_cause(missing: Collection[str], unexpected: Collection[str], config: Any) -> str:
-    """Why a checkpoint has other tensors than its config asks for, as far as the names tell, and what to do."""
+    """Why a checkpoint has other tensors than its config asks for, judging by their names, and what to do."""
     for prefix, wrapper in WRAPPERS.items():
         bare = {name.replace(prefix, "", 1) for name in unexpected if name.startswith(prefix)}
         if bare:
@@ -114,31 +114,31 @@ def likely_cause(missing: Collection[str], unexpected: Collection[str], config: 
     )
     if layers and depth:
         named = ", ".join(map(str, layers[:MOST_NAMED])) + (", ..." if len(layers) > MOST_NAMED else "")
-        return f"config.json has {depth} layers, and layers {named} are not whole: give all weight files"
+        return f"config.json has {depth} layers, and layers {named} are incomplete: use all weight files"
     if set(missing) == {"lm_head.weight"}:
-        return "the head is missing: a reward model has none; a model that shares it with its embeddings has tie_word_embeddings true in config.json"
+        return "the head is missing: a reward model has none; if the model shares it with its embeddings, set tie_word_embeddings to true in config.json"
     if set(missing) == {"score.weight"}:
-        return "the head of a reward model would be a fresh one: give a trained reward model"
+        return "the reward model's head is missing and would be random: use a trained reward model"
     if unexpected and all(name.startswith("lm_head.") for name in unexpected):
         return "the file also has a language model's head: remove lm_head.weight from it"
     if any(name.startswith("score.") for name in unexpected):
-        return "this is a reward model: give a causal language model"
-    return "give the weights that belong to config.json"
+        return "this is a reward model: use a causal language model"
+    return "use the weights that belong to config.json"
 
 
 def refuse_not_finite(model: Any, where: str) -> None:
-    """Raise ModelError, with the names of the tensors, where a weight is NaN or infinite."""
+    """Raise ModelError, with the names of the tensors, if a weight is NaN or infinite."""
     broken = [name for name, values in model.named_parameters() if not torch.isfinite(values).all()]
     if broken:
         raise ModelError(
             f"{len(broken)} tensors have weights that are NaN or infinite ({_some(broken)})",
             where=where,
-            do="give a checkpoint from before the training diverged; weights saved in fp16 can overflow, save them in bf16 or fp32",
+            do="use a checkpoint from before the training diverged; weights saved in fp16 can overflow, so save them in bf16 or fp32",
         )
 
 
 def not_computed(model: Any, names: Collection[str]) -> list[str]:
-    """Those of a checkpoint's further tensors that the model does not compute by itself."""
+    """The unexpected tensors of a checkpoint, without those that the model computes itself."""
     buffers = {name for name, _ in model.named_buffers()}
     return [name for name in names if name not in buffers and not COMPUTED.search(name)]
 
@@ -149,7 +149,7 @@ def _some(names: Collection[str]) -> str:
 
 
 def _other_shapes(kind: Any, path: Path) -> str:
-    """The tensors of a local checkpoint whose shape is not what its config asks for."""
+    """The tensors of a local checkpoint whose shape does not match its config."""
     with torch.device("meta"):
         expected = {
             name: tuple(value.shape)
@@ -161,7 +161,7 @@ def _other_shapes(kind: Any, path: Path) -> str:
             found[name] = tuple(tensors.get_slice(name).get_shape())
     return _some(
         [
-            f"{name} is {found[name]} and not {expected[name]}"
+            f"{name} is {found[name]}, not {expected[name]}"
             for name in found.keys() & expected.keys()
             if found[name] != expected[name]
         ]
@@ -174,8 +174,8 @@ def load_model(kind: Any, path: Path, runtime: Runtime, in_parts: bool, **change
     Args:
         kind: The Auto class.
         path: Directory with config and safetensors.
-        runtime: Under ZeRO 3 a model can be shared out while it is read, so that no process ever holds it whole.
-        in_parts: Whether to: an engine or `share_out_frozen` must then be made around it.
+        runtime: Under ZeRO 3 a model can be partitioned while it is read, so that no process ever holds all of it.
+        in_parts: Whether to partition it: the caller must then pass it to an engine or to `share_out_frozen`.
         changes: Fields of the config to change; with `num_labels` the head may be missing (see `load_whole`).
 
     Raises:
@@ -186,14 +186,14 @@ def load_model(kind: Any, path: Path, runtime: Runtime, in_parts: bool, **change
         if (model := _load_shared_out(kind, path, runtime, changes)) is not None:
             return model
         print(
-            "the checkpoint's tensors are not the model's own: every process loads it whole before it is shared out",
+            "the checkpoint's tensors do not match the model's one by one: every process loads all of it before it is partitioned",
             flush=True,
         )
     return load_whole(kind, path, torch.float32, **changes)
 
 
 def _load_shared_out(kind: Any, path: Path, runtime: Runtime, changes: Mapping[str, Any]) -> Any | None:
-    """As `load_model`; None where names or shapes on disk are others than in memory, which only transformers can convert."""
+    """As `load_model`; None if names or shapes on disk differ from those in memory, which only transformers can convert."""
     from alignflow.models.engines.deepspeed_engine import partitioned_from_the_start
 
     config = AutoConfig.from_pretrained(str(path), **changes)
@@ -225,7 +225,7 @@ def _load_shared_out(kind: Any, path: Path, runtime: Runtime, changes: Mapping[s
 
 
 def _tied_alike(model: Any, path: Path, files: Mapping[str, str]) -> bool:
-    """Whether tensors that the model ties are the same in the checkpoint, where it has both."""
+    """Whether tensors that the model ties are the same in the checkpoint, if it has both."""
     for name, source in model.all_tied_weights_keys.items():
         if name in files and source in files:
             values = []
@@ -238,7 +238,7 @@ def _tied_alike(model: Any, path: Path, files: Mapping[str, str]) -> bool:
 
 
 def tensor_files(path: Path) -> dict[str, str]:
-    """Name of each tensor of a checkpoint -> the file that holds it; raises OSError where there are no safetensors."""
+    """Name of each tensor of a checkpoint -> the file that holds it; raises OSError if there are no safetensors."""
     if (path / INDEX).is_file():
         return json.loads((path / INDEX).read_text())["weight_map"]
     with safe_open(path / WEIGHTS, "pt") as tensors:

@@ -1,8 +1,8 @@
-"""Fixed cases of inputs and wanted outputs, run through the functions that training calls, in fp64 with gradients.
+"""Fixed cases of inputs and expected outputs, run through the functions that training calls, in fp64 with gradients.
 
 A file of cases is JSON: `rtol`, `atol`, `grad_rtol`, `grad_atol`, and `cases`, each with `name`, `function`, `inputs`
-(arrays), `kwargs`, `expected` (output -> value) and, where gradients are wanted, `grad_of` (an output) and `grads`,
-and in `frozen` the names of what is held fixed for them.
+(arrays), `kwargs`, `expected` (output -> value). A case with gradients also has `grad_of` (an output) and `grads`,
+and in `frozen` the names of values without a gradient.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ FUNCTIONS: Mapping[str, Caller] = {
     **TOKEN_LEVEL,
     **UNPAIRED,
 }
-"""Name that a case carries -> what calls our function with its inputs."""
+"""Name in a case -> function that calls ours with the case's inputs."""
 
 TOLERANCES = {"rtol": 1e-10, "atol": 1e-10, "grad_rtol": 1e-6, "grad_atol": 1e-8}
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """How a case came out: `pass`, `miss` or `not here`, and what there is to say about it."""
+    """The result of a case: `pass`, `miss` or `not here`, and the reason."""
 
     name: str
     outcome: str
@@ -55,7 +55,7 @@ class CaseResult:
 
 
 def check_file(path: Path) -> Iterator[CaseResult]:
-    """The result of each case of a file, each by itself: a case that fails with an error is a miss, and the next one is run.
+    """The result of each case of a file, each on its own: a case that fails with an error is a miss, and the next one is run.
 
     Raises DataError if the file is not one of cases.
     """
@@ -67,7 +67,7 @@ def check_file(path: Path) -> Iterator[CaseResult]:
         raise DataError(
             f"not a file of loss cases ({type(error).__name__}: {error})",
             where=str(path),
-            do="its form is in docs/methods/policy_gradients.md",
+            do="use the format in docs/methods/policy_gradients.md",
         ) from None
     for name, function, case in cases:
         try:
@@ -75,12 +75,12 @@ def check_file(path: Path) -> Iterator[CaseResult]:
             yield CaseResult(name, "miss" if text else "pass", text)
         except NotHere as reason:
             yield CaseResult(name, "not here", str(reason))
-        except Exception as error:  # noqa: BLE001 (whatever is odd about one case says nothing about the others)
+        except Exception as error:  # noqa: BLE001 (an error in one case must not stop the others)
             yield CaseResult(name, "miss", f"{type(error).__name__}: {error}")
 
 
 def check_case(function: str, case: Mapping[str, Any], tolerances: list[float]) -> str:
-    """What is wrong about a case; empty if nothing is. Raises NotHere for what this code does not have."""
+    """What is wrong with a case; empty if nothing is. Raises NotHere for what this code does not have."""
     if function not in FUNCTIONS:
         raise NotHere(f"function {function}")
     wanted_gradients = case.get("grads") or {}

@@ -28,7 +28,7 @@ from alignflow.models.merging import (
 from alignflow.models.policy import load_policy
 
 NAMES = ("sft", "align")
-"""The steps whose adapters are merged, as metrics name them."""
+"""The steps whose adapters are merged, by their names in metrics."""
 MERGED = "merged"
 FIGURES = "merge.json"
 """File of the payload: the metrics, and the same figures of each matrix."""
@@ -39,15 +39,15 @@ Figures = dict[str, float | None]
 def merge_adapters(config: MergeConfig, *, base: Path, sft: Path, aligned: Path, run: Run) -> Figures:
     """Write `base` with the merged changes of the adapters `sft` and `aligned` as a whole checkpoint; on the CPU, in fp32.
 
-    Whole deltas are merged, matrix by matrix. So ranks, scales and the adapted modules may differ: a matrix that one adapter left as
-    it is has a delta of 0 there.
+    Whole deltas are merged, matrix by matrix. So ranks, scales and the adapted modules may differ: the delta of a matrix that an adapter did
+    not change is 0.
 
     Metrics, over the entries of all adapted matrices: `sparsity/sft`, `sparsity/align`, `sparsity/merged`: the share with a magnitude of
     at most 1e-5. `sign_conflicts`: of the entries that both changed by more, the share with opposite signs. `norm/sft`, `norm/align`,
-    `norm/merged`: Euclidean. `cosine`: of the two changes; None where one of them is 0.
+    `norm/merged`: Euclidean. `cosine`: of the two changes; None if one of them is 0.
 
     Raises:
-        ModelError: an input is no adapter, or was not trained on `base`.
+        ModelError: an input is not an adapter, or was not trained on `base`.
     """
     paths = dict(zip(NAMES, (sft, aligned), strict=True))
     for name, path in paths.items():
@@ -59,7 +59,7 @@ def merge_adapters(config: MergeConfig, *, base: Path, sft: Path, aligned: Path,
     metrics = _over_all(rows, matrices)
     for name in NAMES:
         if not metrics[f"norm/{name}"]:
-            run.warn(f"the adapter of {name} changes nothing: the merge is of the other one alone")
+            run.warn(f"the adapter of {name} changes nothing: the merge contains only the other one")
     card = {
         "Merged adapters": f"Adapters of supervised fine-tuning and of alignment, merged by alignflow ({config.method}, arXiv 2406.17923).",
         "weights": ", ".join(f"{name} {weight:g}" for name, weight in zip(NAMES, _weights(config), strict=True)),
@@ -71,18 +71,20 @@ def merge_adapters(config: MergeConfig, *, base: Path, sft: Path, aligned: Path,
 
 
 def merge_deltas(deltas: Sequence[torch.Tensor], config: MergeConfig, generator: torch.Generator) -> torch.Tensor:
-    """What `config.method` makes of the two changes of one matrix; fp32 or wider.
+    """The two changes of one matrix, merged by `config.method`; fp32 or wider.
 
     Args:
-        deltas: Those of sft and of align, of one shape.
+        deltas: The deltas of sft and of align, of one shape.
         config: Method, weights, density, divisor.
-        generator: Draws what DARE keeps.
+        generator: Draws the entries that DARE keeps.
     """
     if config.method.startswith("dare"):
         deltas = [dare(delta, config.density, generator=generator) for delta in deltas]
     if config.method in ("linear", "dare_linear"):
         return task_arithmetic(deltas, _weights(config))
-    density = config.density if config.method == "ties" else 1.0  # DARE has dropped its share: TIES then trims nothing
+    density = (
+        config.density if config.method == "ties" else 1.0
+    )  # DARE has already dropped its share: TIES then trims nothing
     return ties_merge(deltas, _weights(config), density, config.divisor)
 
 
@@ -91,19 +93,19 @@ def _weights(config: MergeConfig) -> tuple[float, float]:
 
 
 def _check_adapter(name: str, path: Path, base: Path) -> None:
-    """Raise ModelError unless `path` is an adapter that was trained on `base`, DamagedArtifactError unless its bytes are what was published."""
+    """Raise ModelError unless `path` is an adapter that was trained on `base`, DamagedArtifactError unless its bytes match its manifest."""
     if not is_adapter(path):
         raise ModelError(
-            f"the model of {name} is no adapter: all of its weights were trained",
+            f"the model of {name} is not an adapter: all of its weights were trained",
             where="merge",
-            do=f"a merge takes two adapters: set {name}.lora",
+            do=f"a merge needs two adapters: set {name}.lora",
         )
     trained_on = find_base(path)
     if not isinstance(trained_on, Path) or identity(trained_on)[1] != identity(base)[1]:
         raise ModelError(
             f"the adapter of {name} was trained on {trained_on}, not on {base}",
             where="merge",
-            do="merge adapters that were trained on one base",
+            do="merge adapters that were trained on the same base",
         )
     verify_files(path)
 
@@ -133,7 +135,7 @@ def _merge_all(matrices: Sequence[AdaptedMatrix], config: MergeConfig, run: Run)
 
 @torch.no_grad()
 def _over_all(rows: Sequence[dict[str, Any]], matrices: Sequence[AdaptedMatrix]) -> Figures:
-    """The figures of all matrices as one vector; deltas are computed again, since all of them at once would be a second model."""
+    """The figures of all matrices as one vector; deltas are recomputed, since all of them at once need the memory of a second model."""
     names, entries = (*NAMES, MERGED), sum(row["entries"] for row in rows)
     first, second = NAMES
     return {

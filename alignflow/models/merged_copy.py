@@ -21,6 +21,6 @@ def write_merged(path: Path, out: Path) -> None:
     """
     loaded = load_reward_model(path, Runtime()) if has_head(path) else load_policy(path, Runtime())
     save_checkpoint(loaded.model, loaded.tokenizer, out, {"Model": "An adapter merged into its base by alignflow."})
-    for name in (CARD, CHECK_ROWS):  # what the model is does not change by merging
+    for name in (CARD, CHECK_ROWS):  # merging does not change them
         if (path / name).is_file():
             shutil.copyfile(path / name, out / name)

@@ -1,8 +1,8 @@
-"""Merges of what several trainings changed in one matrix (deltas), and figures about them: task arithmetic, TIES, DARE, SLERP.
+"""Merges of what several trainings changed in one matrix (deltas), and statistics of them: task arithmetic, TIES, DARE, SLERP.
 
-All are pure functions of whole deltas: merging the factors of low-rank adapters by themselves is not linear in the deltas. Votes
-and sums are peft's; what peft does not have, or draws from the global generator, is written here. PAFT merges such deltas
-(Pentyala et al. 2024, arXiv 2406.17923). Deltas of half precision are computed with in fp32.
+All are pure functions of whole deltas: merging the factors of low-rank adapters is not linear in the deltas. Votes
+and sums are peft's. This file has what peft lacks or draws from the global generator. PAFT merges such deltas
+(Pentyala et al. 2024, arXiv 2406.17923). Deltas in half precision are computed in fp32.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from alignflow.data.errors import ModelError
 from alignflow.models.losses.base import at_least_fp32
 
 TOLERANCE = 1e-5
-"""A change of at most this much counts as none: gradient steps on an L1 penalty end near zero, hardly ever at it."""
+"""A change of at most this much counts as none: gradient steps on an L1 penalty end near zero, almost never at zero."""
 
 
 def lora_delta(a: torch.Tensor, b: torch.Tensor, alpha: float) -> torch.Tensor:
@@ -27,7 +27,7 @@ def lora_delta(a: torch.Tensor, b: torch.Tensor, alpha: float) -> torch.Tensor:
 def magnitude_trim(delta: torch.Tensor, density: float) -> torch.Tensor:
     """The floor(density * entries) entries of greatest magnitude, 0 elsewhere (TIES, Yadav et al. 2023, arXiv 2306.01708).
 
-    Of equal magnitudes those that come first stay; peft leaves that to the device. Raises ValueError for a density that is
+    Of equal magnitudes the first ones are kept; in peft this depends on the device. Raises ValueError for a density that is
     not between 0 and 1.
     """
     _check_density(density)
@@ -51,9 +51,9 @@ def ties_merge(
     The sign is that of the sum over the trimmed deltas, + where it is 0. Entries that are 0 are not counted.
 
     Args:
-        deltas: Of one shape.
+        deltas: Deltas of one shape.
         weights: One for each delta.
-        density: The share of entries that stays of each delta, 0 to 1.
+        density: The share of entries of each delta that is kept, 0 to 1.
         divisor: By what the sum of the weighted entries that have the sign is divided: `count`, their number, as in peft;
             `weight`, the sum of their weights, as in mergekit. With weights of 1 both are the same. The vote is without weights,
             as in peft; mergekit's is with weights.
@@ -84,12 +84,12 @@ def dare(
     delta: torch.Tensor, density: float, keep_mask: torch.Tensor | None = None, generator: torch.Generator | None = None
 ) -> torch.Tensor:
     """Entries drawn at random, divided by the share that is drawn, 0 elsewhere (DARE, Yu et al. 2023, arXiv 2311.03099).
-    It rests on the paper alone.
+    Its only source is the paper.
 
     Args:
         delta: What a training changed.
-        density: The probability that an entry stays, above 0; the paper's drop rate is 1 - density.
-        keep_mask: Which entries stay, of the delta's shape; None: they are drawn.
+        density: The probability that an entry is kept, above 0; the paper's drop rate is 1 - density.
+        keep_mask: Which entries are kept, in the delta's shape; None: they are drawn.
         generator: A CPU generator that draws, the same on every device; peft draws from the global one.
 
     Raises:
@@ -101,7 +101,7 @@ def dare(
     delta = at_least_fp32(delta)
     if keep_mask is None:
         if generator is None:
-            raise ValueError("DARE draws the entries that stay: give keep_mask or a generator")
+            raise ValueError("DARE draws the entries that are kept: pass keep_mask or a generator")
         keep_mask = (torch.rand(delta.shape, generator=generator, dtype=torch.float32) < density).to(delta.device)
     return torch.where(keep_mask.bool(), delta / density, torch.zeros_like(delta))
 
@@ -109,8 +109,8 @@ def dare(
 def slerp(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:
     """[sin((1 - t) w) a + sin(t w) b] / sin w, w the angle between two deltas of one shape (Shoemake 1985).
 
-    It rests on the paper alone. At t = 0 it is a, at t = 1 it is b. Where the angle is 0 or pi as near as the type can tell, or a delta is 0, there is no
-    arc of its own: the result is (1 - t) a + t b.
+    Its only source is the paper. At t = 0 it is a, at t = 1 it is b. If the angle is 0 or pi to the precision of the dtype, or a delta is 0, the arc
+    is not unique: the result is (1 - t) a + t b.
     """
     a, b = at_least_fp32(a), at_least_fp32(b)
     lengths = [torch.linalg.vector_norm(delta) for delta in (a, b)]
@@ -193,7 +193,7 @@ def _stack(deltas: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Te
 
 
 def _factors(stacked: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
-    """(deltas, 1, ...): the weights beside the stacked deltas."""
+    """(deltas, 1, ...): the weights, in a shape that broadcasts over the stacked deltas."""
     return stacked.new_tensor(list(weights)).view(-1, *[1] * (stacked.ndim - 1))
 
 

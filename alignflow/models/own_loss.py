@@ -1,4 +1,4 @@
-"""A loss of the user's own as training calls it: what it returns is checked, so that an error names the function and the line."""
+"""A user's own loss as training calls it: its output is checked, so that an error names the function and the line."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Loss = Callable[[Any, Any], LossOutput]
 
 
 def loss_of(row: Method) -> Loss:
-    """The function of a method; that of the user's own is checked at each call.
+    """The function of a method; a user's own loss is checked at each call.
 
     Raises:
-        TrainingError: a loss of the user's own asks for a figure per token that does not exist.
+        TrainingError: a user's own loss asks for a token statistic that does not exist.
     """
     function = row.resolve()
     if not isinstance(row, OwnMethod):
@@ -35,13 +35,13 @@ def loss_of(row: Method) -> Loss:
         raise TrainingError(
             f"{short(row.address)} needs {', '.join(unknown)}, but there is no such statistic per token",
             where=WHERE,
-            do=f"needs may name {', '.join(STATISTICS)}",
+            do=f"set needs to names of {', '.join(STATISTICS)}",
         )
     return checked(function, short(row.address))
 
 
 def checked(function: Loss, name: str) -> Loss:
-    """The same loss, which raises TrainingError if it fails, or returns what is no loss per row.
+    """The same loss, which raises TrainingError if it fails, or does not return a loss per row.
 
     A loss that is not finite is left to the training loop, which names the step and its rows in every process.
     """
@@ -56,7 +56,7 @@ def checked(function: Loss, name: str) -> Loss:
             raise TrainingError(
                 f"the loss {name} raised {type(error).__name__}: {cut(str(error))}",
                 where=f"{WHERE}, {_line(error, function)}",
-                do="correct the loss; the log has the rest",
+                do="correct the loss; the log has the whole traceback",
             ) from error
         if wrong := problem(output, batch):
             raise TrainingError(f"the loss {name} {wrong}", where=WHERE, do="return LossOutput(loss per row, metrics)")
@@ -70,11 +70,11 @@ def problem(output: Any, batch: OfflineBatch | PairBatch) -> str:
     answers = batch.chosen if isinstance(batch, PairBatch) else batch
     rows = answers.groups()[0]
     if not isinstance(output, LossOutput):
-        return f"returned {type(output).__name__} and not LossOutput"
+        return f"returned {type(output).__name__}, not LossOutput"
     parts = {"loss": output.loss, **({} if output.token_loss is None else {"token_loss": output.token_loss})}
     for name, values in parts.items():
         if not isinstance(values, torch.Tensor):
-            return f"returned a {name} that is {type(values).__name__} and no tensor"
+            return f"returned a {name} that is {type(values).__name__}, not a tensor"
         if values.shape != (rows,):
             return f"returned a {name} of the shape {tuple(values.shape)}; expected ({rows},), a number for each row"
         if values.dtype not in (torch.float32, torch.float64):
@@ -87,7 +87,7 @@ def problem(output: Any, batch: OfflineBatch | PairBatch) -> str:
         return "returned a loss without a gradient: it does not depend on the policy's log-probabilities"
     for name, values in output.metrics.items():
         if not isinstance(values, torch.Tensor) or values.shape != (rows,):
-            return f"returned a metric {name!r} that is no tensor of the shape ({rows},)"
+            return f"returned a metric {name!r} that is not a tensor of the shape ({rows},)"
     return ""
 
 

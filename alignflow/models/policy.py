@@ -1,4 +1,4 @@
-"""A causal language model that says how probable completions are; losses never see its logits."""
+"""A causal language model that computes the probability of completions; losses never see its logits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from alignflow.models.token_statistics import STATISTICS, TokenStatistics
 
 
 class Policy:
-    """A model, its tokenizer, and how it is run.
+    """A model, its tokenizer, and its runtime.
 
     Args:
         model: A causal language model of transformers, on its device, in fp32.
@@ -49,20 +49,20 @@ class Policy:
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of its weights."""
         found: torch.device = next(self.model.parameters()).device
         return found
 
     @contextlib.contextmanager
     def with_noise(self, noise: MakeNoise) -> Iterator[None]:
-        """Have `token_statistics` add noise to the embeddings for a while; a second model that they compare with gets none."""
+        """A context in which `token_statistics` adds noise to the embeddings; a second model that it compares with gets none."""
         self._noise = noise
         try:
             yield
         finally:
             self._noise = None
 
-    def token_statistics(  # noqa: PLR0913 (what one of the statistics needs each)
+    def token_statistics(  # noqa: PLR0913 (each is needed by one of the statistics)
         self,
         rows: Sequence[EncodedRow],
         which: Collection[str] = ("logps",),
@@ -76,21 +76,21 @@ class Policy:
     ) -> TokenStatistics:
         """Statistics of the rows' completion tokens, from one forward pass without padding; differentiable.
 
-        Rows with equal prompts share the prompt's computation. The head runs only where a token that counts is
-        predicted, in chunks, so that the logits of all tokens are never in memory.
+        Rows with equal prompts share the prompt's computation. The head runs only for tokens that count,
+        in chunks, so that the logits of all tokens are never in memory.
 
         Args:
             rows: Prompts and completions.
             which: Names of `token_statistics.STATISTICS`.
-            reference: A second model with the same vocabulary, for the statistics that compare; it gets no gradient. The policy
-                itself stands for what it is without its adapter. It runs first, so that its activations are gone when the policy's
-                are kept.
-            temperature: Of the distributions that all statistics are about, the reference's too.
+            reference: A second model with the same vocabulary, for the statistics that compare; it gets no gradient. If it is
+                the policy itself, the reference is the policy without its adapter. The reference runs first, so that its
+                activations are freed before the policy's are kept.
+            temperature: Temperature of all distributions, also of the reference's.
             top_k: How many tokens `top_logps` and `top_ids` give, and of how many `cringe_positive` draws one.
             uniform: (N,) fp64 numbers in [0, 1) for `cringe_positive`, one per token that counts, row after row
                 (`cringe_picks.uniform_numbers`).
             jsd_beta: The reference's weight in the mixture of `generalized_jsd`.
-            summed: Whether the loss is a multiple of the sum of all `logps`: a faster way to the same gradient. A wrong answer costs time.
+            summed: Whether the loss is a multiple of the sum of all `logps`: then the same gradient is computed faster. If this is wrong, it costs time.
 
         Raises:
             ModelError: an unknown name, a statistic that compares without a reference or with one of another vocabulary, or one
@@ -113,7 +113,7 @@ class Policy:
 
     @torch.no_grad()
     def _compared(self, packed: Packed, temperature: float, without_adapter: bool) -> Reference:
-        """This model as the reference of another one's statistics, or without its adapter as that of its own."""
+        """This model as the reference of another model, or, without its adapter, as its own reference."""
         head = self.head(temperature)
         if self.adapter is None or not without_adapter:
             return Reference(head, hidden_states(self.model, packed, self.runtime)[packed.predicting])
@@ -123,7 +123,7 @@ class Policy:
         return Reference(replace(head, module=self.adapter.without(head.module)), hidden)
 
     def head(self, temperature: float = 1.0) -> Head:
-        """The model's head, for the distribution at a temperature; raises ModelError for one that is not understood."""
+        """The model's head, for the distribution at a temperature; raises ModelError for a head that is not supported."""
         dtype = torch.bfloat16 if self.runtime.precision == "bf16" else torch.float32
         head = Head(self.model.get_output_embeddings(), scaling_of(self.model.config, temperature), dtype)
         if not self._head_is_known:
@@ -143,9 +143,9 @@ def _check_head(model: Any, head: Head) -> None:
         theirs = model(input_ids=packed.input_ids, use_cache=False).logits[0].float()
     if theirs.isfinite().all() and not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max())):
         raise ModelError(
-            f"{type(model).__name__} does something to its head's output that is not known here",
+            f"{type(model).__name__} transforms its head's output in a way that alignflow does not know",
             where="token_statistics",
-            do="use another architecture, or teach models/head.py its scaling",
+            do="use another architecture, or add its scaling to models/head.py",
         )
 
 
@@ -155,7 +155,7 @@ def _check(which: Sequence[str], reference: Policy | None) -> None:
             raise ModelError(f"no statistic named {name!r}", where="token_statistics", do=suggest(name, STATISTICS))
         if STATISTICS[name].compares and reference is None:
             raise ModelError(
-                f"{name} compares with a second model", where="token_statistics", do="give it as `reference`"
+                f"{name} compares with a second model", where="token_statistics", do="pass it as `reference`"
             )
 
 
@@ -163,26 +163,26 @@ def _numbers_of(uniform: torch.Tensor | None, packed: Packed) -> torch.Tensor:
     found = None if uniform is None else tuple(uniform.shape)
     if uniform is None or found != tuple(packed.targets.shape):
         raise ModelError(
-            f"cringe_positive draws a token for each of {len(packed.targets)}, and numbers for it have the shape {found}",
+            f"cringe_positive needs {len(packed.targets)} uniform numbers, and `uniform` has the shape {found}",
             where="token_statistics",
-            do="give `uniform` one number per token",
+            do="pass one number per token as `uniform`",
         )
     return uniform.to(packed.targets.device)
 
 
 def _check_sizes(policy: Policy, reference: Policy) -> None:
-    """Raise ModelError where two models score vocabularies of different sizes."""
+    """Raise ModelError if two models score vocabularies of different sizes."""
     ours, theirs = (model.model.config.get_text_config(decoder=True).vocab_size for model in (policy, reference))
     if ours != theirs:
         raise ModelError(
             f"the policy scores {ours} tokens and the reference {theirs}: their distributions cannot be compared",
             where="token_statistics",
-            do="give a reference of the same family of models",
+            do="use a reference of the same family of models",
         )
 
 
 def check_same_vocabulary(policy: Policy, other: Policy, where: str) -> None:
-    """Check once that two models mean the same by every token id, which divergences between them suppose.
+    """Check once that every token id means the same in two models, as divergences between them require.
 
     Args:
         policy: The model that learns.
@@ -200,7 +200,7 @@ def check_same_vocabulary(policy: Policy, other: Policy, where: str) -> None:
         raise ModelError(
             f"the two models give token ids different meanings: {token!r} has id {number} in one of them only",
             where=where,
-            do="give a model with the same tokenizer",
+            do="use a model with the same tokenizer",
         )
 
 
@@ -209,7 +209,7 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy
 
     Args:
         path: Directory of the model and its tokenizer.
-        runtime: Where and how it runs.
+        runtime: Device, precision and engine.
         trainable: Whether its parameters take gradients; dropout is off either way.
 
     Raises:
@@ -221,9 +221,9 @@ def load_policy(path: Path, runtime: Runtime, trainable: bool = False) -> Policy
 
 
 def load_learner(path: Path, config: TrainingConfig, runtime: Runtime, in_parts: bool = False) -> Policy:
-    """Load the policy that `config` trains: all of its weights learn, or a fresh adapter, if the config asks for one.
+    """Load the policy that `config` trains: all of its weights, or a fresh adapter if the config asks for one.
 
-    The frozen base of an adapter is in bf16 where it can be (`frozen_weights.py`), before it reaches the device. Arguments and errors as in
+    The frozen base of an adapter is converted to bf16 where possible (`frozen_weights.py`), before it is moved to the device. Arguments and errors as in
     `load_policy`; `in_parts` as in `add_adapter`.
     """
     model = _load(path, runtime, in_parts=True)
@@ -236,9 +236,9 @@ def load_learner(path: Path, config: TrainingConfig, runtime: Runtime, in_parts:
 
 
 def load_frozen(path: Path, runtime: Runtime, in_parts: bool = False) -> Policy:
-    """Load a policy that is only computed with, such as a reference or a teacher: never train it, and never save it.
+    """Load a policy for inference only, such as a reference or a teacher: never train it, and never save it.
 
-    Its matrices are in bf16 where they can be (`frozen_weights.py`). With `in_parts` it is partitioned among the processes under ZeRO 3, as a
+    Its matrices are in bf16 where possible (`frozen_weights.py`). With `in_parts` it is partitioned among the processes under ZeRO 3, as a
     trainable one always is. Other arguments and errors as in `load_policy`.
     """
     model = _load(path, runtime, in_parts).eval().requires_grad_(False)
@@ -251,7 +251,7 @@ def load_frozen(path: Path, runtime: Runtime, in_parts: bool = False) -> Policy:
 
 
 def _load(path: Path, runtime: Runtime, in_parts: bool) -> Any:
-    """The model in fp32, on the CPU unless it is loaded in parts."""
+    """The model in fp32, on the CPU unless it is loaded partitioned."""
     verify_files(Path(path))
     try:
         if is_adapter(Path(path)):
@@ -262,7 +262,7 @@ def _load(path: Path, runtime: Runtime, in_parts: bool) -> Any:
         raise ModelError(
             f"no causal language model that can be loaded: {first}",
             where=str(path),
-            do="give a directory with safetensors",
+            do="use a directory with safetensors",
         ) from error
 
 
@@ -270,7 +270,7 @@ def _load(path: Path, runtime: Runtime, in_parts: bool) -> Any:
 def completion_logps(policy: Policy, rows: Sequence[EncodedRow], micro_batch_tokens: int) -> list[torch.Tensor]:
     """For each row its completion tokens' log-probabilities, (tokens,) fp32 on the CPU, without gradients.
 
-    Every process of a stage must call it, each with rows of its own, at least one.
+    Every process of a stage must call it, each with its own rows, at least one.
     """
     results: list[torch.Tensor] = [torch.empty(0)] * len(rows)
     for batch, counts_here in in_step(row_micro_batches(rows, micro_batch_tokens)):

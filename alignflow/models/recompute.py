@@ -1,4 +1,4 @@
-"""Gradient checkpointing: the activations of each layer are computed anew in the backward pass instead of kept."""
+"""Gradient checkpointing: the activations of each layer are recomputed in the backward pass instead of kept."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from alignflow.data.errors import ModelError
 
 
 def recompute_layers(model: torch.nn.Module) -> None:
-    """Let each layer of `model` keep its input alone for the backward pass (Chen et al. 2016, arXiv 1604.06174).
+    """Make each layer of `model` keep only its input for the backward pass (Chen et al. 2016, arXiv 1604.06174).
 
-    transformers does this in training mode alone, and our models stay in evaluation mode so that no dropout acts; hence
+    transformers does this only in training mode, and our models stay in evaluation mode to have no dropout; so
     the layers' `forward` is wrapped here, once. Gradients are the same.
 
     Raises:
-        ModelError: the architecture does not say what its layers are.
+        ModelError: the architecture does not mark its layers.
     """
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
@@ -38,7 +38,7 @@ def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
     def forward_without_keeping(*arguments: Any, **named: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*arguments, **named)
-        context = copy_context()  # the backward pass runs later, maybe in another thread: the rows' layout goes with it
+        context = copy_context()  # the backward pass runs later, perhaps in another thread, and needs the rows' layout
 
         def run(*again: Any) -> Any:
             return context.copy().run(forward, *again, **named)

@@ -1,4 +1,4 @@
-"""Log-probabilities of answers under a frozen reference: computed once per (reference, answer), read by every alignment."""
+"""Log-probabilities of answers under a frozen reference: computed once per (reference, answer) and read by every alignment."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Answers: TypeAlias = ConcatDataset[EncodedRow]
 """The answers of train.parquet as its reader gives them, those with another prompt's answers, then those of heldout.parquet."""
 
 
-def compute_reference(  # noqa: PLR0913 (an input of the stage each)
+def compute_reference(  # noqa: PLR0913 (each is an input of the stage)
     config: ReferenceConfig,
     *,
     checkpoint: Path,
@@ -47,9 +47,9 @@ def compute_reference(  # noqa: PLR0913 (an input of the stage each)
     win_rates: Path | None = None,
     run: Run,
 ) -> dict[str, float | None]:
-    """Score all answers of the data with `checkpoint`; what was scored before a kill, or for other data, is not scored again.
+    """Score all answers of the data with `checkpoint`; answers scored before a kill, or for other data, are not scored again.
 
-    Several processes share the answers, and under ZeRO 3 the model; the first one keeps the journal and writes. It writes
+    The answers are sharded over the processes, and under ZeRO 3 the model is partitioned; the first process keeps the journal. It writes
     train.parquet and heldout.parquet, one row per answer in the order in which `config.family` reads them: sums, numbers of tokens,
     with `per_token` the log-probability of each token, and with `mismatched` the sum of another row's answer. Metrics, its alone:
     `rows`, and `logps/chosen`, `logps/rejected` and `logps/other` as means over the answers of train.parquet.
@@ -83,7 +83,7 @@ def compute_reference(  # noqa: PLR0913 (an input of the stage each)
 
 
 def _score(policy: Policy, answers: Answers, digest: str, config: ReferenceConfig, run: Run) -> list[dict[str, Any]]:
-    """For each answer its `sum` and, where they are wanted, its `tokens`; in the order of `answers`, in the first process alone."""
+    """For each answer its `sum` and, if asked for, its `tokens`; in the order of `answers`, only in the first process."""
     names, order = _names_and_order(answers, digest, config)
     ids = [names[index] for index in order]
 
@@ -93,7 +93,7 @@ def _score(policy: Policy, answers: Answers, digest: str, config: ReferenceConfi
     journal = RowJournal(run.rows, run.note)
     known = (
         journal.known() if run.main else {}
-    )  # read once: other runs write too, and all processes must go by one plan
+    )  # read once: other runs write too, and all processes must follow one plan
     planned = group.gather(list(plan(ids, known, ANSWERS_PER_COMMIT)) if run.main else None)[0]
     if not run.main:
         for batch in planned:
@@ -108,7 +108,7 @@ def _score(policy: Policy, answers: Answers, digest: str, config: ReferenceConfi
 
 def _names_and_order(answers: Answers, digest: str, config: ReferenceConfig) -> tuple[list[str], list[int]]:
     """The journal's ids of all answers, and the order in which they are scored: similar lengths together, and the answers to one
-    prompt, so that it is computed once. Each answer's token ids are in memory while it is looked at, and no longer.
+    prompt, which is then computed once. Each answer's token ids are in memory only while it is read.
     """
     names, prompts = [], []
     longest: dict[bytes, int] = {}
@@ -133,12 +133,12 @@ def _each(answers: Answers) -> Iterator[EncodedRow]:
 
 
 def _together(policy: Policy, rows: Sequence[EncodedRow], per_token: bool, run: Run) -> list[dict[str, Any]]:
-    """The scores of all rows, in every process; each computes those that fall to it."""
+    """The scores of all rows, in every process; each computes its shard."""
     own = _dealt(rows)[group.rank()]
-    run.count_tokens(sum(map(len, rows)))  # of all processes, as in training
+    run.count_tokens(sum(map(len, rows)))  # the tokens of all processes, as in training
     shown = own or [
         min(range(len(rows)), key=lambda place: len(rows[place]))
-    ]  # under ZeRO 3 the others' passes need one of it
+    ]  # under ZeRO 3 the other processes' passes need one from this process
     logps = completion_logps(policy, [rows[place] for place in shown], run.runtime.micro_batch_tokens)
     scores = [{"sum": float(row.sum()), "tokens": row.tolist() if per_token else None} for row in logps[: len(own)]]
     everyone = group.gather({"places": own, "scores": scores})
@@ -147,14 +147,14 @@ def _together(policy: Policy, rows: Sequence[EncodedRow], per_token: bool, run: 
 
 
 def _dealt(rows: Sequence[EncodedRow]) -> list[list[int]]:
-    """Positions of the rows of each process: the answers to one prompt together, and about as many tokens for each."""
+    """Positions of the rows of each process: the answers to one prompt together, and about the same number of tokens for each process."""
     prompts = prompt_groups(rows)
     shares = deal([sum(len(rows[place]) for place in places) for places in prompts], group.size())
     return [sorted(place for number in share for place in prompts[number]) for share in shares]
 
 
 def _rows(rows: OfflineRows, scored: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The table of one side; `scored` gives its answers' scores and then those of the answers of other prompts."""
+    """The table of one split; `scored` yields its answers' scores, then those of the answers of other prompts."""
     own = [next(scored) for _ in range(len(rows.answers))]
     others = (
         {int(place): next(scored)["sum"] for place in np.flatnonzero(rows.mismatched >= 0)}

@@ -1,4 +1,4 @@
-"""Several reward models that score as one, and the one way to load whatever gives a recipe's rewards: a reward model or an ensemble."""
+"""Several reward models that score as one, and the one way to load a recipe's reward model or ensemble."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from alignflow.models.rewards.ensemble_scores import aggregate_scores, disagreem
 
 
 class RewardEnsemble:
-    """Reward models that are in memory together and score one after the other, so that one forward pass at a time needs its activations.
+    """Reward models that are in memory together and score one after the other, so that memory holds the activations of one forward pass.
 
-    Each member reads an answer's text with its own tokenizer. The scores of the last rows are kept: who asks for the disagreement about
-    rows that were just scored runs no model.
+    Each member reads an answer's text with its own tokenizer. The scores of the last rows are kept, so the disagreement about
+    rows that were just scored needs no forward pass.
     """
 
     def __init__(self, members: Sequence[RewardModel], aggregate: Aggregate, uncertainty_weight: float):
@@ -43,7 +43,7 @@ class RewardEnsemble:
         return self._last[1]
 
     def members_packed(self, rows: Sequence[EncodedRow]) -> torch.Tensor:
-        """(members, rows) fp32 scores of rows that the tokenizer of each member would write alike."""
+        """(members, rows) fp32 scores of rows that the tokenizers of all members encode alike."""
         return torch.stack([member.scores_packed(rows) for member in self.members])
 
     def combined(self, scores: torch.Tensor) -> torch.Tensor:
@@ -66,5 +66,5 @@ def disagreement_of(scorer: RewardModel | RewardEnsemble, rows: Sequence[ScoredR
 
 
 def one_model(path: Path) -> Path:
-    """A reward model at a path: of an ensemble the first member."""
+    """The reward model at a path; for an ensemble, its first member."""
     return read_ensemble(path).members[0] if is_ensemble(path) else path

@@ -32,14 +32,14 @@ ScoredRow = tuple[Sequence[Mapping[str, str]], str, bool]
 
 
 class Scorer(Protocol):
-    """What gives a score to each row of ids: a reward model, or several as one."""
+    """Scores each row of ids: a reward model, or an ensemble."""
 
     def scores_packed(self, rows: Sequence[EncodedRow]) -> torch.Tensor:
         """(rows,) fp32 scores."""
 
 
 class Reader(Protocol):
-    """Whose token ids rows are written in, and how many of them it takes at most."""
+    """The tokenizer of the rows' ids, and the largest number of tokens of a row."""
 
     tokenizer: Any
     context_length: int | None
@@ -56,7 +56,7 @@ class RewardModel:
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of its weights."""
         found: torch.device = next(self.model.parameters()).device
         return found
 
@@ -68,7 +68,7 @@ class RewardModel:
             return self.model.score(last)[:, 0].float()
 
     def encode(self, row: ScoredRow) -> EncodedRow:
-        """Ids of a prompt and an answer; cut from the left where they exceed the context."""
+        """Ids of a prompt and an answer; cut from the left if they exceed the context."""
         messages, text, ended = row
         turn = encode_turn(self.tokenizer, messages, text, ended=ended)
         prompt, completion = turn.prompt_ids, turn.completion_ids
@@ -96,8 +96,8 @@ def build_reward_model(base: Path, runtime: Runtime, config: TrainingConfig | No
     """A trainable reward model on a causal model's backbone with a head of zeros: every score is 0, and a loss of pairs starts at ln 2.
 
     A random head gives scores that depend on the scale of the hidden states, and the first steps only undo them. The first step
-    moves the head alone, since no gradient passes a head of zeros. With a config that asks for an adapter, adapter and head learn, and the base is
-    in bf16 where it can be (`frozen_weights.py`). Raises ModelError if the architecture has no such head.
+    changes only the head, since no gradient passes a head of zeros. If the config asks for an adapter, adapter and head are trained, and the base is
+    in bf16 where possible (`frozen_weights.py`). Raises ModelError if the architecture has no such head.
     """
     verify_files(base)
     tokenizer = load_tokenizer(base)
@@ -118,15 +118,15 @@ def build_reward_model(base: Path, runtime: Runtime, config: TrainingConfig | No
 
 
 def _set_pad(model: Any, tokenizer: Any) -> None:
-    """Give model and tokenizer a pad token other than EOS: transformers reads the score at the last token that is no pad."""
+    """Give model and tokenizer a pad token other than EOS: transformers reads the score at the last token that is not a pad token."""
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         others = [token for token in (tokenizer.unk_token, tokenizer.bos_token, *tokenizer.all_special_tokens) if token]
         free = [token for token in others if token != tokenizer.eos_token]
         if not free:
             raise ModelError(
-                "the tokenizer has no token but EOS to pad with",
+                "the tokenizer has no pad token other than EOS",
                 where="tokenizer",
-                do="set pad_token to one that texts do not have",
+                do="set pad_token to a token that texts do not have",
             )
         tokenizer.pad_token = free[0]
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -159,7 +159,7 @@ def load_reward_model(path: Path, runtime: Runtime, compute_only: bool = False) 
     `compute_only`: the caller neither trains nor saves it, so its matrices may be in bf16 (`frozen_weights.py`).
 
     Raises:
-        ModelError: it does not load, has not one score per row, or its check rows come out otherwise: a fresh head,
+        ModelError: it does not load, has not one score per row, or its check rows get other scores: a fresh head,
             another tokenizer or damaged weights.
         DamagedArtifactError: its bytes are not those of its manifest.
     """
@@ -172,7 +172,7 @@ def load_reward_model(path: Path, runtime: Runtime, compute_only: bool = False) 
         raise ModelError(
             f"not a reward model: {model.config.num_labels} labels",
             where=str(path),
-            do="give a model with num_labels 1 and a linear head",
+            do="use a model with num_labels 1 and a linear head",
         )
     model = model.eval().requires_grad_(False)
     if compute_only:
@@ -185,12 +185,12 @@ def load_reward_model(path: Path, runtime: Runtime, compute_only: bool = False) 
 
 def _load(path: Path, runtime: Runtime, in_parts: bool = False, **changes: Any) -> Any:
     try:
-        if is_adapter(path):  # its base has the backbone alone
+        if is_adapter(path):  # its base has only the backbone
             if not has_head(path) and not changes:
                 raise ModelError(
-                    "the adapter has no reward model's head, and a fresh one means nothing",
+                    "the adapter has no reward model's head, and the scores of a fresh one mean nothing",
                     where=str(path),
-                    do="give a trained reward model",
+                    do="use a trained reward model",
                 )
             model = from_pretrained(AutoModelForSequenceClassification, path, torch.float32, num_labels=1)
         else:
@@ -200,7 +200,7 @@ def _load(path: Path, runtime: Runtime, in_parts: bool = False, **changes: Any) 
         raise ModelError(
             f"no sequence classification model that can be loaded: {first}",
             where=str(path),
-            do="give a Hugging Face directory",
+            do="use a Hugging Face directory",
         ) from error
     return model
 
@@ -210,7 +210,7 @@ def _check(reward: RewardModel, checks: list[dict[str, Any]], path: Path) -> Non
     for row, check in zip(rows, checks, strict=True):
         if [*row.prompt_ids, *row.completion_ids] != check["ids"]:
             raise ModelError(
-                "its tokenizer writes other ids than when it was saved",
+                "its tokenizer gives other ids than when it was saved",
                 where=str(path),
                 do="restore its tokenizer files",
             )

@@ -21,7 +21,7 @@ from alignflow.models.generation.live import LiveSampler
 from alignflow.models.in_step import passes_in_step
 from alignflow.models.policy import Policy
 
-FIGURE = "figure/"  # before the name of a figure among tensors
+FIGURE = "figure/"  # prefix of a figure's name among tensors
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Rollouts:
     """The answers of one update, in one process.
 
     Attributes:
-        prompts: (rows,) int64: the prompt of each, as a position in `Prompts`; answers of one prompt stand together.
+        prompts: (rows,) int64: the prompt of each, as a position in `Prompts`; answers to one prompt are adjacent.
         rows: Prompt and answer as token ids; an answer that ended by itself has its stop token.
         ended: (rows,) bool: it stopped by itself; the others were cut at the limit.
-        behaviour_logps: (N,) fp32: log-probability of each token under the distribution that it was drawn from; None where the
-            policy's own model drew it with the weights that are then trained: what training computes differs by rounding alone.
+        behaviour_logps: (N,) fp32: log-probability of each token under the distribution that it was drawn from; None if the
+            policy itself drew it with the weights that are then trained: training's values differ only by rounding.
         figures: Name -> value of this process, for the curves.
     """
 
@@ -106,7 +106,7 @@ class Rollouts:
 
 
 def encode_prompts(rows: list[dict[str, Any]], tokenizer: Any, room: int, run: Run) -> Prompts:
-    """The prompts of at most `room` tokens; the others are left out and counted in a warning.
+    """The prompts of at most `room` tokens; the others are dropped and counted in a warning.
 
     Raises:
         TrainingError: none is left.
@@ -119,15 +119,17 @@ def encode_prompts(rows: list[dict[str, Any]], tokenizer: Any, room: int, run: R
         )
     if not kept:
         raise TrainingError(
-            "no prompts to sample answers for", where="align", do="raise align.max_length, or give shorter prompts"
+            "no prompts to sample answers for",
+            where="align",
+            do="set align.max_length to a larger value, or use shorter prompts",
         )
     return Prompts([rows[index] for index in kept], [ids[index] for index in kept])
 
 
 def prompt_order(count: int, update: int, per_update: int, seed: int) -> list[tuple[int, int]]:
-    """The prompts of an update, of all processes: one stream of epochs, each shuffled by seed and epoch number, cut into updates.
+    """The prompts of an update over all processes: a stream of epochs, each shuffled by seed and epoch number, split into updates.
 
-    Returns (prompt, how often it stood in this update before): the stream may go round within one.
+    Returns (prompt, how often it came before in this update): a new epoch may begin within an update.
     """
     places = range(update * per_update, (update + 1) * per_update)
     shuffled = {epoch: _shuffled(count, seed * 1_000_003 + epoch) for epoch in {place // count for place in places}}
@@ -144,7 +146,7 @@ def _shuffled(count: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63)).tolist()
 
 
-def sample_rollouts(  # noqa: PLR0913 (what an answer depends on)
+def sample_rollouts(  # noqa: PLR0913 (an answer depends on each)
     generator: Generator | LiveSampler,
     prompts: Prompts,
     chosen: Sequence[tuple[int, int]],
@@ -155,8 +157,8 @@ def sample_rollouts(  # noqa: PLR0913 (what an answer depends on)
 ) -> Rollouts:
     """`num_generations` answers for each of the `chosen` prompts, drawn from the policy itself: no top-p, no top-k.
 
-    A row's numbers come from seed, update, the prompt's id and the answer's number alone, whichever process draws it. The
-    log-probabilities that an engine drew its tokens with are kept where it is not the trainer's model, or `keep_logps` asks
+    A row's random numbers depend only on seed, update, the prompt's id and the answer's number, not on the process. The
+    log-probabilities of an engine's tokens are kept if the engine does not run the trainer's model, or if `keep_logps` asks
     for them. Every process must call it.
     """
     live = generator if isinstance(generator, LiveSampler) else None

@@ -12,7 +12,7 @@ def length_mask(lengths: torch.Tensor) -> torch.Tensor:
 
 
 def padded(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Flat values (N,) laid into (rows, longest); places past a row's end are 0."""
+    """Flat values (N,) in the shape (rows, longest); places past a row's end are 0."""
     mask = length_mask(lengths)
     grid = values.new_zeros(mask.shape)
     grid[mask] = values

@@ -20,7 +20,7 @@ NAMES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 def convert(directory: Path, dtype: Literal["fp32", "bf16"]) -> None:
-    """Convert all floating-point tensors of the model in `directory`, in place; nothing happens where there are no weights.
+    """Convert all floating-point tensors of the model in `directory`, in place; does nothing if there are no weights.
 
     One file is in memory at a time. The check rows of a reward model get the scores of the converted weights.
     """
@@ -54,7 +54,7 @@ def _bytes(file: Path) -> int:
 
 def _score_again(directory: Path) -> None:
     checks: list[dict[str, Any]] = json.loads((directory / CHECK_ROWS).read_text())
-    (directory / CHECK_ROWS).unlink()  # they are of the weights before
+    (directory / CHECK_ROWS).unlink()  # they belong to the old weights
     rows: list[ScoredRow] = [(check["messages"], check["completion"], check["ended"]) for check in checks]
     scores = load_reward_model(directory, Runtime()).score(rows)
     write_json(directory / CHECK_ROWS, [{**check, "score": score} for check, score in zip(checks, scores, strict=True)])

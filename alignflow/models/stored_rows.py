@@ -19,7 +19,7 @@ from alignflow.models.engines import group
 
 
 def open_rows(table: Path, kind: EncodedKind, tokenizer: Any, run: Run) -> EncodedRows:
-    """The token ids of a table's rows, from a file that the first process of each machine makes where there is none.
+    """The token ids of a table's rows, from a file that the first process of each machine makes if it is missing.
 
     Every process of a stage must call it.
 
@@ -98,9 +98,9 @@ class StoredRows(Sequence[EncodedRow]):
 
 
 class LastTurns(StoredRows):
-    """The same rows, of which only the last stretch of tokens that count does: the last assistant turn of a conversation.
+    """The same rows, but only the last run of tokens that count does count: the last assistant turn of a conversation.
 
-    Turns between which the chat template writes nothing that does not count are one stretch.
+    If the chat template writes nothing between two turns, they are one run.
     """
 
     def _row(self, position: int) -> EncodedRow:

@@ -1,4 +1,4 @@
-"""What a loss may ask about a token's distribution: values, and gradients written out. One table; losses see no logits."""
+"""Statistics of a token's distribution for losses: values, and hand-written gradients. One table; losses see no logits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TokenStatistics:
 
 
 class Chunk:
-    """Some tokens, as a statistic sees them.
+    """A chunk of tokens, the input of a statistic.
 
     Attributes:
         logits: (tokens, vocabulary) fp32.
@@ -73,7 +73,7 @@ class Chunk:
     @cached_property
     def _exponentials(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(tokens, vocabulary) exp(logits - largest), and (tokens, 1) the largest; not by `softmax`, whose exponential on a CPU is
-        right to 1e-5 only."""
+        accurate only to 1e-5."""
         largest = self.logits.amax(-1, keepdim=True)
         return (self.logits - largest).exp_(), largest
 
@@ -84,7 +84,7 @@ class Chunk:
 
     @cached_property
     def normaliser(self) -> torch.Tensor:
-        """(tokens, 1): log of the sum of exponentials; beside a second model rounded as its."""
+        """(tokens, 1): log of the sum of exponentials; with a second model, rounded as the second model's."""
         if self.logits.requires_grad or self.reference_logits is not None:
             return self.logits.logsumexp(-1, keepdim=True)
         return self._exponentials[1] + self._total.log()
@@ -96,15 +96,15 @@ class Chunk:
 
     @cached_property
     def probabilities(self) -> torch.Tensor:
-        """(tokens, vocabulary); beside a second model rounded as its: equal models differ by exactly 0."""
+        """(tokens, vocabulary); with a second model, rounded as the second model's, so that equal models differ by exactly 0."""
         if self.logits.requires_grad or self.reference_logits is not None:
             return self.log_probabilities.exp()
-        _ = self.normaliser  # the exponentials are used up below
+        _ = self.normaliser  # the exponentials are overwritten below
         return self._exponentials[0].div_(self._total)
 
     @cached_property
     def reference(self) -> torch.Tensor:
-        """(tokens, vocabulary): the second model's log-probabilities, rounded as the first one's: equal models differ by exactly 0."""
+        """(tokens, vocabulary): the second model's log-probabilities, rounded as the first one's, so that equal models differ by exactly 0."""
         return self._reference_logits() - self.reference_normaliser
 
     @cached_property
@@ -140,8 +140,8 @@ ARGMAX_BLOCK = 256
 
 
 def first_largest(logits: torch.Tensor) -> torch.Tensor:
-    """(tokens,) int64: the first place of each row's largest number, as by `argmax`, which on a CPU takes one number at a time: the
-    largest numbers of blocks are found first, then the place within a block."""
+    """(tokens,) int64: the first place of each row's largest number, as by `argmax`, which on a CPU reads one number at a time: this
+    finds the largest numbers of blocks first, then the place within a block."""
     whole = logits.shape[1] // ARGMAX_BLOCK * ARGMAX_BLOCK
     blocks = logits[:, :whole].unflatten(1, (-1, ARGMAX_BLOCK)).amax(-1)
     if whole < logits.shape[1]:
@@ -157,8 +157,8 @@ class Statistic:
 
     Attributes:
         value: Its values, (tokens,) or (tokens, top_k), written in differentiable operations.
-        gradient: (chunk, values, gradient of the values) -> (tokens, vocabulary) gradient of the logits; None where
-            nothing is learnt through it.
+        gradient: (chunk, values, gradient of the values) -> (tokens, vocabulary) gradient of the logits; None if
+            the statistic has no gradient.
         compares: Whether it needs a reference.
         draws: Whether it needs uniform numbers.
     """
@@ -175,7 +175,7 @@ def _weighted(weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 def _weighted_logs(weights: torch.Tensor, logs: torch.Tensor) -> torch.Tensor:
-    """`_weighted` in one pass less, for values that are -inf where the weight is 0, and never inf or NaN."""
+    """`_weighted` with one pass less, for values that are -inf where the weight is 0, and never inf or NaN."""
     return weights * logs.clamp(min=torch.finfo(logs.dtype).min)
 
 
@@ -295,9 +295,9 @@ logps: log-probability of the target token.
 entropy: of the distribution, nats.
 squared_probability: sum of p squared over the vocabulary; its log, which WPO takes, is safe: at least 1 / vocabulary.
 correct: 1 if the target is the most probable token.
-top_logps, top_ids: log-probabilities and ids of the `top_k` most probable tokens, falling.
-forward_kl: KL(reference || policy) over the whole vocabulary, nats (TDPO's, arXiv 2404.11999); infinite where the policy rules out a
-    token that the reference does not.
+top_logps, top_ids: log-probabilities and ids of the `top_k` most probable tokens, the most probable first.
+forward_kl: KL(reference || policy) over the whole vocabulary, nats (TDPO's, arXiv 2404.11999); infinite if the policy gives probability 0 to a
+    token that has probability under the reference.
 reverse_kl: KL(policy || reference) likewise.
 generalized_jsd: beta KL(reference || m) + (1 - beta) KL(policy || m), m = beta reference + (1 - beta) policy, beta = `jsd_beta`: GKD's
     Jensen-Shannon divergence (arXiv 2306.13649), finite for any two models. At 0 it is `forward_kl` and at 1 `reverse_kl`, as in TRL;

@@ -1,4 +1,4 @@
-"""A value model: a causal model's backbone with one estimate per place, read at the state before each token."""
+"""A value model: a causal model's backbone with one estimate per token, read at the state before it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLUE = "align.options.init_value_from"
 
 
 class ValueModel:
-    """Estimates the return that is still to come, from the policy's own token ids."""
+    """Estimates the future return from the policy's token ids."""
 
     def __init__(self, model: Any, runtime: Runtime, origin: str):
         self.model, self.runtime, self.origin = model, runtime, origin
@@ -58,11 +58,11 @@ def make_value_model(origin: str, policy: Path, reward_model: Path | None, runti
     """A trainable value model that starts as the reward model, or as the policy's backbone with a head of zeros.
 
     Args:
-        origin: reward_model, policy, or auto: the reward model where there is one that has the policy's tokenizer. Of an ensemble that is
-            the first member.
+        origin: reward_model, policy, or auto: the reward model if there is one with the policy's tokenizer. For an ensemble it
+            is the first member.
 
     Raises:
-        RecipeError: the reward model is asked for, and there is none, or it has another tokenizer.
+        RecipeError: `origin` is reward_model, and there is none, or it has another tokenizer.
     """
     reward_model = None if reward_model is None else one_model(reward_model)
     same = reward_model is not None and same_tokenizer(policy, reward_model)
@@ -72,7 +72,7 @@ def make_value_model(origin: str, policy: Path, reward_model: Path | None, runti
             if reward_model is None
             else "the reward model has another tokenizer than the policy"
         )
-        raise RecipeError(f"{what}, so the value model cannot start as it", where=CLUE, do="set it to policy")
+        raise RecipeError(f"{what}, so the value model cannot start from it", where=CLUE, do="set it to policy")
     if same and origin != "policy":
         assert reward_model is not None
         return ValueModel(load_reward_model(reward_model, runtime).model.requires_grad_(True), runtime, "reward_model")
@@ -80,7 +80,7 @@ def make_value_model(origin: str, policy: Path, reward_model: Path | None, runti
 
 
 def _on_backbone(policy: Path, runtime: Runtime) -> Any:
-    """The policy's backbone with a head of zeros: no opinion at first, rather than a random one."""
+    """The policy's backbone with a head of zeros: values start at 0 and not at random."""
     verify_files(policy)
     model = from_pretrained(AutoModelForSequenceClassification, policy, torch.float32, num_labels=1)
     if not isinstance(getattr(model, "score", None), torch.nn.Linear):
@@ -94,7 +94,7 @@ def _on_backbone(policy: Path, runtime: Runtime) -> Any:
 
 
 def same_tokenizer(first: Path, second: Path) -> bool:
-    """Whether two models' tokenizers write the same ids: equal vocabularies, rules and added tokens; templates may differ."""
+    """Whether two models' tokenizers give the same ids: equal vocabularies, rules and added tokens; templates may differ."""
     return _rules(first) == _rules(second)
 
 

@@ -55,7 +55,7 @@ def without(part):
 
 BROKEN = {
     "no head": (without("lm_head"), {}, "1 missing .lm_head.weight.(.|\n)*tie_word_embeddings"),
-    "no layer": (without(".layers.1."), {}, "9 missing (.|\n)*config.json has 2 layers, and layers 1 are not whole"),
+    "no layer": (without(".layers.1."), {}, "9 missing (.|\n)*config.json has 2 layers, and layers 1 are incomplete"),
     "one tensor": (without("layers.0.mlp.up_proj"), {}, "model.layers.0.mlp.up_proj.weight"),
     "data parallel": (prefixed("module."), {}, "'module.', which torch's DistributedDataParallel"),
     "compiled": (prefixed("_orig_mod."), {}, "'_orig_mod.', which torch.compile adds"),
@@ -65,7 +65,7 @@ BROKEN = {
     "other shapes": (
         lambda tensors: tensors,
         {"intermediate_size": 48},
-        r"mlp.down_proj.weight is \(32, 64\) and not \(32, 48\)",
+        r"mlp.down_proj.weight is \(32, 64\), not \(32, 48\)",
     ),
     "not finite": (
         lambda tensors: {**tensors, "model.norm.weight": tensors["model.norm.weight"] * float("nan")},
@@ -157,7 +157,7 @@ def test_an_adopted_reward_model_is_refused(case, tiny_checkpoint, tmp_path, new
 
 
 def test_a_causal_model_is_no_reward_model(tiny_checkpoint):
-    with pytest.raises(ModelError, match="give a trained reward model"):
+    with pytest.raises(ModelError, match="use a trained reward model"):
         load_reward_model(tiny_checkpoint, Runtime())
 
 

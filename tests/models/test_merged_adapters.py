@@ -188,12 +188,12 @@ def test_dare_drops_by_the_seed_and_scales_up_the_rest(method, adapter, tiny_che
 def test_an_adapter_that_changes_nothing_is_told(pair, adapter, tiny_checkpoint, new_run):
     run, empty = new_run(), adapter("empty", {}, 2, 4, ["q_proj"])
     metrics = merge_adapters(MergeConfig(density=1.0), base=tiny_checkpoint, sft=pair["sft"], aligned=empty, run=run)
-    assert run.warnings == ["the adapter of align changes nothing: the merge is of the other one alone"]
+    assert run.warnings == ["the adapter of align changes nothing: the merge contains only the other one"]
     assert metrics["cosine"] is None and metrics["sign_conflicts"] is None and metrics["sparsity/align"] == 1.0
 
 
 def test_a_whole_model_is_no_adapter(pair, tiny_checkpoint, new_run):
-    with pytest.raises(ModelError, match=r"the model of align is no adapter(.|\n)*set align.lora"):
+    with pytest.raises(ModelError, match=r"the model of align is not an adapter(.|\n)*set align.lora"):
         merge_adapters(MergeConfig(), base=tiny_checkpoint, sft=pair["sft"], aligned=tiny_checkpoint, run=new_run())
 
 

@@ -43,13 +43,13 @@ def test_a_loss_per_row_passes_as_it_is(loss, batch):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("return batch.logps", "mine.py:mine returned Tensor and not LossOutput"),
+        ("return batch.logps", "mine.py:mine returned Tensor, not LossOutput"),
         ("return LossOutput(batch.logps.sum())", r"shape \(\); expected \(3,\)"),
         ("return LossOutput(batch.logps[:2])", r"shape \(2,\); expected \(3,\)"),
-        ("return LossOutput(1.0)", "a loss that is float and no tensor"),
+        ("return LossOutput(1.0)", "a loss that is float, not a tensor"),
         ("return LossOutput(batch.logps.half())", "in torch.float16; expected float32 or float64"),
         ("return LossOutput(batch.logps.detach())", "without a gradient"),
-        ("return LossOutput(batch.logps, {'x': batch.logps.mean()})", "a metric 'x' that is no tensor"),
+        ("return LossOutput(batch.logps, {'x': batch.logps.mean()})", "a metric 'x' that is not a tensor"),
         ("return LossOutput(batch.logps, {}, batch.logps.sum())", "a token_loss of the shape"),
         ("return LossOutput(batch.logps[7])", r"raised IndexError: .* \(|raised IndexError"),
         ("return LossOutput(options.beta)", "raised AttributeError"),

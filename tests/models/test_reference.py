@@ -122,7 +122,7 @@ def test_it_is_refused_for_anything_but_its_own_pairs(change, tiny_checkpoint, p
     elif change == "other tokens":
         rows[0]["chosen"] = assistant("cat cat cat cat")
     write_table(rows, "preferences", preferences / "train.parquet")
-    with pytest.raises(TrainingError, match="of other rows or of other tokens"):
+    with pytest.raises(TrainingError, match="to other rows or other tokens"):
         read_references(run.out, pairs_of(tiny_checkpoint, preferences, run, 12 if change == "other length" else 64))
 
 

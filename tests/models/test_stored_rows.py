@@ -47,7 +47,7 @@ def test_rows_that_fit_are_read_in_their_order_and_the_others_counted(demonstrat
     assert (
         list(ids) == kept
         and len(kept) == 4
-        and run.warnings == [f"2 rows of train.parquet are over sft.max_length {longest} and were left out"]
+        and run.warnings == [f"2 rows of train.parquet are over sft.max_length {longest} and were dropped"]
     )
     assert [[*row.prompt_ids, *row.completion_ids] for row in found] == [wanted[name][0] for name in kept]
     assert list(found.lengths) == [len(row) for row in found] and list(found.supervised) == [
@@ -127,7 +127,7 @@ def test_pairs_are_read_whole_with_their_lengths_and_records(tmp_path, tokenizer
     run = new_run()
     pairs = read_pairs(tmp_path / "train.parquet", tokenizer, 40, run, "test")
     assert list(pairs.ids) == ["p0", "p2", "p3", "p4", "p5"] and run.warnings == [
-        "1 pairs of train are over max_length 40 and were left out"
+        "1 pairs of train are over max_length 40 and were dropped"
     ]
     assert list(pairs.lengths) == [packed_length(pair) for pair in zip(pairs.chosen, pairs.rejected, strict=True)]
     assert pairs.both([3, 1]) == [pairs.chosen[3], pairs.chosen[1], pairs.rejected[3], pairs.rejected[1]]
@@ -144,7 +144,7 @@ def test_an_answer_without_a_token_is_refused_by_its_name(tmp_path, tokenizer, n
         "rejected_ended": False,
     }
     write_table([{**row, "id": "empty"}], "preferences", tmp_path / "train.parquet")
-    with pytest.raises(TrainingError, match="an answer without a single token") as caught:
+    with pytest.raises(TrainingError, match="the answer has no tokens") as caught:
         read_pairs(tmp_path / "train.parquet", tokenizer, 40, new_run(), "test")
     assert caught.value.where == "test, row empty"
 

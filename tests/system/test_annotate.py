@@ -114,7 +114,7 @@ def test_twenty_pairs_are_labelled_resumed_exported_mixed_and_learnt_from(browse
     source = f"data.preferences=[{{path: {labels}, licence: CC0-1.0}}]"
     mixed = ("--set", source, "--set", "label.mix=override", "--set", "label.given_weight=2.0")
     output = copy("run", TINY, *mixed, "--set", "evaluate=null", "--set", "report=null", "--set", "reward=null")
-    assert "given pairs beside" in output
+    assert "given pairs and" in output
     check_mix(copy, 19 - ties)
     judged = next(
         each["key"]

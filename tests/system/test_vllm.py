@@ -52,7 +52,7 @@ def test_stages_share_one_process_which_ends_with_the_run_also_when_that_is_kill
     logs = [(empty.artifact(stage) / "side" / "log.txt").read_text() for stage in ("sample", "label")]
     processes = [re.findall(r"^vLLM [\d.]+ in process (\d+)", log, re.MULTILINE) for log in logs]
     assert len(processes[0]) == 1 and processes[0] == processes[1]
-    assert [log.count("computes what the trainer's model does") for log in logs] == [1, 0]
+    assert [log.count("agrees with the trainer's model") for log in logs] == [1, 0]
 
     manifests = {
         stage: json.loads((empty.artifact(stage) / "manifest.json").read_text()) for stage in ("sample", "label")

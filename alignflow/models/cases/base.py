@@ -1,4 +1,4 @@
-"""What a table of cases is made of: the arguments of a case, and sums and means as the trainers take them."""
+"""Parts of the tables of cases: a case's arguments, and the trainers' sums and means."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class NotHere(Exception):
 
 
 class Arguments:
-    """Keyword arguments of a case; one that nothing asked for makes the case `not here`.
+    """Keyword arguments of a case; an argument that nothing read makes the case `not here`.
 
     Attributes:
-        frozen: What the case holds fixed for its gradients, by name: a weight that gets none.
+        frozen: Names of the values that get no gradient in this case, such as a weight.
     """
 
     def __init__(self, values: Mapping[str, Any], frozen: Collection[str] = ()):
@@ -30,12 +30,12 @@ class Arguments:
         self.frozen = frozenset(frozen)
 
     def take(self, default: Any, *names: str) -> Any:
-        """The argument of any of these names."""
+        """The argument with any of these names."""
         found = [self._values.pop(name) for name in names if name in self._values]
         return found[0] if found else default
 
     def check(self) -> None:
-        """Raise NotHere for what is left."""
+        """Raise NotHere for the arguments that nothing read."""
         if self._values:
             raise NotHere(f"argument {', '.join(sorted(self._values))}")
 
@@ -45,9 +45,9 @@ Caller = Callable[[Tensors, Arguments], Outputs]
 
 
 class Columns(Mapping[str, torch.Tensor]):
-    """Input columns of a case; one that is missing, and one that nothing read, make the case `not here`.
+    """Input columns of a case; a missing column, or one that nothing read, makes the case `not here`.
 
-    Whether a column is there may be asked; only its value counts as read.
+    To test whether a column exists does not count as reading it.
     """
 
     def __init__(self, values: Mapping[str, torch.Tensor]):
@@ -75,7 +75,7 @@ class Columns(Mapping[str, torch.Tensor]):
 
 
 def token_statistics(values: torch.Tensor, mask: torch.Tensor) -> TokenStatistics:
-    """Figures per token as the policy gives them: those under the mask, row after row."""
+    """Figures per token in the policy's layout: those under the mask, row after row."""
     mask = mask.bool()
     return TokenStatistics(mask.nonzero()[:, 0], len(mask), {"logps": values[mask]})
 

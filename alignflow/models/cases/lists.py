@@ -1,7 +1,7 @@
 """Cases of losses over several answers to a prompt, of their weights and labels, and of a reward model's K-wise loss.
 
 Columns are (prompts, answers) or (prompts, answers, time). An answer that a column of PRESENT leaves out, or whose label is NaN,
-is in no list; one without tokens is an answer.
+is in no list; an answer without tokens is in its list.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RAX = ("reduction", "variant", "style")
 
 
 def _scores(inputs: Tensors, names: tuple[str, ...], masks: tuple[str, ...] = PRESENT) -> torch.Tensor:
-    """(prompts, answers) labels, NaN if an answer is left out."""
+    """(prompts, answers) labels, NaN for an answer that is not in the list."""
     labels = _column(inputs, names)
     mask = next((inputs[name].bool() for name in masks if name in inputs), torch.ones_like(labels).bool())
     return torch.where(mask, labels, torch.nan)
@@ -160,4 +160,4 @@ LISTS: Mapping[str, Caller] = {
     "rrhf_loss": _rrhf,
     "win_rates": _win_rates,
 }
-"""Name that a case carries -> what calls our function."""
+"""Name in a case -> function that calls ours."""

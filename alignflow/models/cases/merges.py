@@ -12,7 +12,7 @@ TOLERANCES = ("tolerance", "tol", "atol", "eps")
 
 
 def _legal(merge: Callable[[], Any]) -> Outputs:
-    """What a merge gives; an argument that it refuses is not here."""
+    """The result of a merge; an argument that it refuses makes the case `not here`."""
     try:
         return {"value": merge()}
     except ValueError as refusal:
@@ -67,4 +67,4 @@ MERGES: Mapping[str, Caller] = {
     "task_arithmetic": lambda inputs, arguments: {"value": merging.task_arithmetic(*_deltas(inputs, arguments))},
     "ties_merge": _ties,
 }
-"""Name that a case carries -> what calls our function."""
+"""Name in a case -> function that calls ours."""

@@ -133,4 +133,4 @@ ONLINE: Mapping[str, Caller] = {
     "ppo_total_loss": _ppo_total_loss,
     "ppo_value_loss": _ppo_value_loss,
 }
-"""Name that a case carries -> what calls our function."""
+"""Name in a case -> function that calls ours."""

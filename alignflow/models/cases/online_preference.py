@@ -60,4 +60,4 @@ ONLINE_PREFERENCE: Mapping[str, Caller] = {
     "online_pair_select": _online_pair_select,
     "xpo_loss": _xpo_loss,
 }
-"""Name that a case carries -> what calls our function."""
+"""Name in a case -> function that calls ours."""

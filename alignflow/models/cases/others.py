@@ -52,7 +52,7 @@ def _judge_soft_label(inputs: Tensors, arguments: Arguments) -> Outputs:
     verdicts = [verdict_of_orders(given, swapped) for given, swapped in pairs]
     seats = [
         (verdict.orders[0] or 0.0, 1.0 - (verdict.orders[1] or 0.0)) for verdict in verdicts
-    ]  # P(first seat), both times
+    ]  # P(first position), both times
     return {
         "p1": [verdict.probability for verdict in verdicts],
         "position_bias": [(first + second - 1) / 2 for first, second in seats],
@@ -75,4 +75,4 @@ OTHERS: Mapping[str, Caller] = {
     "sigmoid": lambda inputs, arguments: {"value": [sigmoid(value) for value in inputs["x"].tolist()]},
     "softplus": lambda inputs, arguments: {"value": softplus(inputs["x"])},
 }
-"""Name that a case carries -> what calls our function."""
+"""Name in a case -> function that calls ours."""

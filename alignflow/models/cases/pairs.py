@@ -1,4 +1,4 @@
-"""Cases of pairwise losses: which method of the catalogue a case's function is, and what its arguments and columns are called there."""
+"""Cases of pairwise losses: which method of the catalogue a case's function is, and how its arguments and columns map to the method's."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class PairCase:
     Attributes:
         method: Name of the method; `{kind}` stands for the case's argument `kind`.
         arguments: The case's name of an argument -> our option; options have their own names, too.
-        values: Our option -> the case's value -> ours, where they differ.
+        values: Our option -> the case's value -> ours, if they differ.
         metrics: An output of the case that only this method has -> how it comes from ours.
-        call: What calls the loss where a case has columns of its own: (batch, inputs, options) -> output; None: the method does.
+        call: Calls the loss if a case has special columns: (batch, inputs, options) -> output; None: the method is called.
     """
 
     method: str
@@ -78,14 +78,14 @@ def _soft_labels(inputs: Tensors) -> torch.Tensor | None:
 
 
 def _batch(inputs: Tensors, with_reference: bool, labels: torch.Tensor | None) -> PairBatch:
-    """The pairs of a case; the reference's columns are read where the method compares with one, and then must be there."""
+    """The pairs of a case; if the method compares with a reference, the reference's columns must exist."""
     policy, masks = ((inputs[f"policy_{side}"] for side in SIDES), (inputs[f"{side}_mask"] for side in SIDES))
     reference = tuple(inputs[f"ref_{side}"] for side in SIDES) if with_reference else None
     return pairs_of_tokens(tuple(policy), tuple(masks), reference, labels)
 
 
 def _total(output: LossOutput, batch: PairBatch) -> torch.Tensor:
-    """What the trainer makes of an output: a mean over pairs, and one over the chosen answers' tokens."""
+    """The trainer's reduction of an output: a mean over pairs, and one over the chosen answers' tokens."""
     loss = output.loss.mean()
     return (
         loss if output.token_loss is None else loss + output.token_loss.sum() / batch.chosen.tokens.sum().clamp(min=1)
@@ -153,4 +153,4 @@ PAIRS: Mapping[str, Caller] = {
     "wpo_loss": PairCase("wpo", call=_wpo),
     "wpo_weights": _wpo_weights,
 }
-"""Name that a case carries -> the method that it is."""
+"""Name in a case -> its method."""

@@ -27,7 +27,7 @@ def _everyone(rewards: torch.Tensor) -> torch.Tensor:
 
 
 def _group_rewards(inputs: Tensors, arguments: Arguments) -> torch.Tensor:
-    """(prompts, answers) scores, less kl_coef times the answers' KL where a case gives one."""
+    """(prompts, answers) scores, minus kl_coef times the answers' KL if a case has one."""
     rewards, coefficient = inputs["rewards"], arguments.take(0.0, "kl_coef")
     if "kl" in inputs:
         return rewards - coefficient * inputs["kl"]
@@ -133,4 +133,4 @@ POLICY_GRADIENTS: Mapping[str, Caller] = {
     "rloo_advantages": _rloo_advantages,
     "rloo_loss": _rloo_loss,
 }
-"""Name that a case carries -> what calls our function."""
+"""Name in a case -> function that calls ours."""

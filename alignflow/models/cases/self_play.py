@@ -1,4 +1,4 @@
-"""Cases of self-play: losses of win rates, and what is chosen among a policy's own answers."""
+"""Cases of self-play: losses of win rates, and the choice among a policy's own answers."""
 
 from __future__ import annotations
 
@@ -85,4 +85,4 @@ SELF_PLAY: Mapping[str, Caller] = {
     "sppo_loss": _sppo,
     "sppo_pair_loss": _sppo_pair,
 }
-"""Name that a case carries -> what calls our function."""
+"""Name in a case -> function that calls ours."""

@@ -27,7 +27,7 @@ Distributions = tuple[torch.Tensor, torch.Tensor | None]
 def _statistics(
     logits: Distributions, which: tuple[str, ...], targets: torch.Tensor | None = None, options: Any = None
 ) -> dict[str, Any]:
-    """Figures of the head for tokens whose logits are given, each (tokens,): the head is the unit matrix, so that its products are them."""
+    """Figures of the head for tokens whose logits are given, each (tokens,): the head is the identity matrix, so its products are the logits."""
     policy, reference = logits
     width = policy.shape[-1]
     module: torch.nn.Module = torch.nn.Linear(width, width, bias=False, dtype=policy.dtype).requires_grad_(False)
@@ -35,7 +35,7 @@ def _statistics(
     if not all(rows.isfinite().all() for rows in logits if rows is not None):
         module = (
             torch.nn.Identity()
-        )  # a product with 0 is NaN: the head that is no plain matrix has its gradient from autograd
+        )  # a product with 0 is NaN: a head that is not a plain matrix gets its gradient from autograd
     head = Head(module, Scaling(temperature=getattr(options, "temperature", 1.0)), policy.dtype)
     if targets is None:
         targets = torch.zeros(len(policy)).long()
@@ -45,7 +45,7 @@ def _statistics(
 
 
 def _answers(mask: torch.Tensor, statistics: Mapping[str, torch.Tensor], role: Role = Role.OTHER) -> OfflineBatch:
-    """Answers whose tokens are those under a mask, (answers, time), with figures per token."""
+    """Answers made of the tokens under a mask, (answers, time), with figures per token."""
     count, figures = len(mask), TokenStatistics(mask.nonzero()[:, 0], len(mask), dict(statistics))
     return OfflineBatch(
         group=torch.arange(count),
@@ -71,7 +71,7 @@ def _options(kind: type[StageConfig], arguments: Arguments, names: Mapping[str, 
 
 
 def _grid(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Values per token laid under a mask; 0 elsewhere."""
+    """Values per token at the places of a mask; 0 elsewhere."""
     return values.new_zeros(mask.shape).masked_scatter(mask, values)
 
 
@@ -91,7 +91,7 @@ def _tdpo_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
     second = arguments.take(2, "variant", "version") == 2 and arguments.take(True, "if_tdpo2", "tdpo2")
     kind, names = (TDPO2Options, ("beta", "alpha")) if second else (TDPO1Options, ("beta",))
     if not second:
-        arguments.take(None, "alpha")  # the first form has none
+        arguments.take(None, "alpha")  # the first form has no alpha
     options = _options(kind, arguments, dict.fromkeys(names, ()))
     sides = []
     for role, side in enumerate(SIDES):
@@ -129,7 +129,7 @@ def _dpo_token_rewards(inputs: Tensors, arguments: Arguments) -> Outputs:
     answers = _answers(mask, {"logps": inputs["policy_logps"][mask], "reference_logps": inputs["ref_logps"][mask]})
     rewards = token_rewards(answers, arguments.take(0.1, "beta"))
     running = _grid(prefix_sums(rewards, answers.tokens), mask)
-    latest = (mask * torch.arange(mask.shape[1])).cummax(1).values  # outside of the mask the sum stays what it was
+    latest = (mask * torch.arange(mask.shape[1])).cummax(1).values  # outside of the mask the sum does not change
     return {
         "token_rewards": _grid(rewards, mask),
         "prefix_rewards": running.gather(1, latest),
@@ -172,7 +172,7 @@ def _gather_token_logps(inputs: Tensors, arguments: Arguments) -> Outputs:
     logits, tokens = (
         inputs["logits"][:, :-1],
         inputs["tokens"][:, 1:].long(),
-    )  # the last logits score nothing, the first token is given
+    )  # the last logits predict no token, and no logits predict the first token
     found = _statistics((logits.flatten(0, 1), None), ("logps",), tokens.flatten())["logps"]
     return {"value": found.view(tokens.shape)}
 
@@ -195,4 +195,4 @@ TOKEN_LEVEL: Mapping[str, Caller] = {
     "sequential_kl": _sequential_kl,
     "tdpo_loss": _tdpo_loss,
 }
-"""Name that a case carries -> what calls our function."""
+"""Name in a case -> function that calls ours."""

@@ -1,4 +1,4 @@
-"""Cases of losses over single answers and over negatives: KTO, BCO, DRO-V, CRINGE, NPO, D2O, and what they need of a step."""
+"""Cases of losses over single answers and over negatives: KTO, BCO, DRO-V, CRINGE, NPO, D2O, and their statistics of a whole step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Options = TypeVar("Options", bound=BaseModel)
 
 
 def _options(kind: type[Options], **values: Any) -> Options:
-    """Validated options; values that they do not take make the case `not here`. None stands for the default."""
+    """Validated options; invalid values make the case `not here`. None means the default."""
     try:
         return kind.model_validate({name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
@@ -78,7 +78,7 @@ def _bco_delta(inputs: Tensors, arguments: Arguments) -> Outputs:
 
 
 def _dro_v_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
-    """Through the terms that `dro_v` is made of: a case has V for an answer without tokens, too, and wants the objective's own gradient."""
+    """Computed from the terms of `dro_v`: a case has V also for an answer without tokens, and expects the objective's gradient."""
     options = _options(unpaired.DROVOptions, tau=arguments.take(None, "tau"), normalise_scores=False)
     batch, values = _answers(inputs, score=inputs["rewards"]), inputs["values"]
     terms = dro_v_terms(batch.logps, batch.logratios(), inputs["rewards"], values, options.tau)
@@ -94,7 +94,7 @@ def _dro_v_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
 def _picked(
     logits: torch.Tensor, tokens: torch.Tensor, picks: torch.Tensor, mask: torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    """What a forward pass with `cringe_positive` gives of the tokens under the mask, with these picks: figures (N,)."""
+    """Output of a forward pass with `cringe_positive` for the tokens under the mask and these picks: figures (N,)."""
     logps = logits[mask].log_softmax(-1)
     ids = {"logps": tokens[mask].long(), "cringe_positive": picks[mask].long()}
     return {name: logps.gather(-1, places[:, None])[:, 0] for name, places in ids.items()}
@@ -116,7 +116,7 @@ def _cringe_top_pick(inputs: Tensors, arguments: Arguments) -> Outputs:
 
 
 def _negatives(inputs: Tensors, prefix: str) -> OfflineBatch:
-    """Negative answers of a case, which come as logits."""
+    """Negative answers of a case, which gives them as logits."""
     mask = inputs[f"{prefix}_mask"].bool()
     figures = _picked(inputs[f"{prefix}_logits"], inputs[f"{prefix}_tokens"], inputs["picks"], mask)
     logps = torch.zeros_like(mask, dtype=FP64).masked_scatter(mask, figures["logps"])
@@ -148,7 +148,7 @@ def _cringe_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
 
 
 def _pairwise_cringe_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
-    live = not arguments.frozen  # a case whose gate is a weight holds its margin fixed
+    live = not arguments.frozen  # if the gate is a weight in the case, its margin gets no gradient
     options = _options(
         unpaired.PairwiseCRINGEOptions,
         top_k=1,
@@ -166,7 +166,7 @@ def _pairwise_cringe_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
 
 
 def _npo_loss(inputs: Tensors, arguments: Arguments) -> Outputs:
-    """The NLL of the retained answers comes as a number: one answer of one token has it."""
+    """The case gives the NLL of the retained answers as a number: here one answer of one token has it."""
     forget = answers_of_tokens(inputs["forget_policy"], inputs["forget_mask"], inputs["forget_ref"])
     retain_nll = torch.as_tensor(arguments.take(0.0, "retain_nll"), dtype=FP64).view(1, 1)
     retained = answers_of_tokens(-retain_nll, torch.ones(1, 1), -retain_nll)
@@ -216,4 +216,4 @@ UNPAIRED: Mapping[str, Caller] = {
     "npo_loss": _npo_loss,
     "pairwise_cringe_loss": _pairwise_cringe_loss,
 }
-"""Name that a case carries -> what calls our function."""
+"""Name in a case -> function that calls ours."""

@@ -1,4 +1,4 @@
-"""What a trainer needs of an engine: gradients, a step, and a state that can be written and read back."""
+"""The interface of an engine for a trainer: gradients, a step, and a state that can be written and read back."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from alignflow.models.recompute import recompute_layers
 
 
 class Kept(Protocol):
-    """What a state on disk holds in shares, one of each process."""
+    """The sharded part of a state on disk, one shard per process."""
 
     def parts(self) -> Parts:
-        """What this process holds."""
+        """The shard of this process."""
 
     def load_parts(self, read: Read) -> None:
-        """Take up a whole state, of which this process reads what it then holds."""
+        """Load a whole state; this process reads only its own shard."""
 
     def description(self) -> dict[str, Any]:
-        """What must be the same for a state to go on bit for bit; JSON."""
+        """Settings that must be the same to continue from a state bit for bit; JSON."""
 
 
 class Engine(Kept, Protocol):
     """Owns the optimizer. Gradients add up over `backward` calls, and over processes, until `step`; the caller scales the losses.
 
-    A state holds the weights and what the optimizer knows.
+    A state holds the weights and the optimizer's state.
     """
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradients of a scalar loss. All processes must call it equally often between two steps."""
+        """Add the gradients of a scalar loss. All processes must call it the same number of times between two steps."""
 
     def step(self, learning_rate: float) -> float:
         """Clip, update at this learning rate, clear the gradients; returns their global norm before clipping."""
 
     def close(self) -> None:
-        """Give everything back but the model, which under ZeRO 3 can then be read but not run."""
+        """Free everything but the model, which under ZeRO 3 can then be read but not run."""
 
 
 BETAS = (0.9, 0.999)
@@ -56,15 +56,15 @@ def make_engine(model: torch.nn.Module, config: TrainingConfig, runtime: Runtime
 
 
 def share_out_frozen(model: torch.nn.Module, runtime: Runtime) -> None:
-    """Have a model that nobody trains run in parts, gathered module by module, where `runtime` is DeepSpeed's ZeRO 3."""
+    """Partition a frozen model, gathered module by module, if `runtime` is DeepSpeed's ZeRO 3."""
     if runtime.gathers:
         importlib.import_module("alignflow.models.engines.deepspeed_engine").share_out(model, runtime)
 
 
 def make_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over all trainable parameters; decay on matrices alone, as is usual.
+    """AdamW over all trainable parameters; weight decay only on matrices, as is usual.
 
-    Fused: the others make temporaries as large as the parameter, and under ZeRO one parameter is the process's whole share.
+    Fused: the others make temporaries as large as the parameter, and under ZeRO one parameter is the process's whole partition.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in parameters if len(shape_of(parameter)) >= 2]

@@ -1,4 +1,4 @@
-"""DeepSpeed ZeRO around a model: fp32 master weights, our own denominators, no compiled operators, no pickle."""
+"""DeepSpeed ZeRO around a model: fp32 master weights, denominators computed here, no compiled operators, no pickle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-os.environ.setdefault("LOCAL_RANK", "0")  # read while deepspeed is imported and initialised
+os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed reads it when it is imported and initialised
 
 import deepspeed
 import torch
@@ -22,9 +22,9 @@ from alignflow.models.engines.parts import MOMENTS, STEPS, Parts, Read, TensorSl
 
 _LINEAR = torch.nn.functional.linear
 REDUCE_BUCKET = 500_000_000  # elements of a bucket that gradients are reduced in: DeepSpeed's default
-PERSISTENT = 10_000  # elements of a parameter that ZeRO 3 does not share out: norms and biases
+PERSISTENT = 10_000  # elements of the largest parameter that ZeRO 3 does not partition: norms and biases
 
-# What reaches into DeepSpeed beside its documented interface was read and tested with 0.19.8.
+# The uses of DeepSpeed outside of its documented interface were checked and tested with 0.19.8.
 
 
 class DeepSpeedEngine:
@@ -36,7 +36,7 @@ class DeepSpeedEngine:
         self._place = {"device": runtime.device, "micro_batch_tokens": runtime.micro_batch_tokens}
         optimizer = make_optimizer(model, config)
         settings = deepspeed_config(runtime, config.max_grad_norm)
-        # DeepSpeed allocates the whole bucket, which for an adapter would be twenty times its gradients.
+        # DeepSpeed allocates the whole bucket, which for an adapter would be twenty times the size of its gradients.
         learnt = sum(math.prod(shape_of(parameter)) for parameter in model.parameters() if parameter.requires_grad)
         settings["zero_optimization"]["reduce_bucket_size"] = min(REDUCE_BUCKET, learnt)
         with _uncompiled():
@@ -45,12 +45,12 @@ class DeepSpeedEngine:
         self._pin()
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradients of a scalar loss; the caller divided it by the denominator of the whole step."""
+        """Add the gradients of a scalar loss; the caller has divided it by the denominator of the whole step."""
         # What DeepSpeed's own forward does, which nothing here goes through: without it ZeRO 3 keeps the gradient of a
         # step's last micro-batch alone, and offloading takes each micro-batch for the last one.
         self._zero.clear_backward_seen_flag()
         self._zero.set_gradient_accumulation_boundary(False)
-        # DeepSpeed averages over processes; gradients are to add up.
+        # DeepSpeed averages over processes; here gradients must add up.
         self._engine.backward(loss * group.size() if group.size() > 1 else loss, scale_wrt_gas=False)
 
     def step(self, learning_rate: float) -> float:
@@ -62,7 +62,7 @@ class DeepSpeedEngine:
         return float(self._engine.get_global_grad_norm())
 
     def parts(self) -> Parts:
-        """What this process holds of the fp32 weights and their moments; nothing is gathered."""
+        """This process's part of the fp32 weights and their moments; nothing is gathered."""
         parts: Parts = {}
         self._link_optimizer_state()
         for name, parameter in self._trainable().items():
@@ -80,7 +80,7 @@ class DeepSpeedEngine:
         }
 
     def load_parts(self, read: Read) -> None:
-        """Take up what `parts` returned; the optimizer's state is made first, as the first step would make it."""
+        """Load what `parts` returned; the optimizer's state is created first, as in the first step."""
         if self._stage == 3:
             self._zero.empty_partition_cache()
         for flat in self._flat_partitions():
@@ -109,22 +109,22 @@ class DeepSpeedEngine:
         }
 
     def close(self) -> None:
-        """Give back what DeepSpeed holds."""
+        """Free what DeepSpeed holds."""
         self._engine.destroy()
-        torch.nn.functional.linear = _LINEAR  # ZeRO 3 puts one of its own in the place of everybody's
+        torch.nn.functional.linear = _LINEAR  # ZeRO 3 replaces it for the whole process
 
     def _pin(self) -> None:
         if self._stage == 3:
             pin(head_parameters(self._engine.module))
 
     def _flat_partitions(self) -> list[torch.Tensor]:
-        """The tensors that the optimizer steps on."""
+        """The tensors that the optimizer updates."""
         return (
             self._zero.fp32_partitioned_groups_flat if self._stage == 3 else self._zero.single_partition_of_fp32_groups
         )
 
     def _own_state(self, parameter: Any) -> tuple[int, int, dict[str, torch.Tensor]]:
-        """Which elements of a parameter this process steps on, and views of its weights and moments there."""
+        """Which elements of a parameter this process updates, and views of its weights and moments there."""
         if self._stage == 3:
             start, stop = own_range(parameter)
             values = {"weights": self._zero._get_fp32_opt_state_partition(parameter, True)[0]}
@@ -147,7 +147,7 @@ class DeepSpeedEngine:
     def _link_optimizer_state(self) -> None:
         """Link parameters to their slices of the optimizer's state, for all groups.
 
-        DeepSpeed 0.19.8 does this once, after the first group's first step: the state of later groups is missing then.
+        DeepSpeed 0.19.8 does this once, after the first group's first step: the state of later groups is then missing.
         """
         if self._stage == 3:
             return
@@ -161,7 +161,7 @@ class DeepSpeedEngine:
 
 
 def join_process_group(runtime: Runtime) -> None:
-    """Join the group, with no operator that is compiled at start: a killed build would hang all later runs."""
+    """Join the group, without operators that are compiled at start: a killed build would hang all later runs."""
     from deepspeed.ops import __compatible_ops__
 
     __compatible_ops__["deepspeed_shm_comm"] = False
@@ -170,7 +170,7 @@ def join_process_group(runtime: Runtime) -> None:
 
 @contextlib.contextmanager
 def partitioned_from_the_start(runtime: Runtime) -> Any:
-    """Have each module that is built inside hold this process's part of its parameters alone (ZeRO 3)."""
+    """A context in which each new module holds only this process's partition of its parameters (ZeRO 3)."""
     join_process_group(runtime)
     deepspeed.init_distributed(dist_init_required=False)
     with deepspeed.zero.Init(config_dict_or_path=deepspeed_config(runtime, 0.0)):
@@ -178,7 +178,7 @@ def partitioned_from_the_start(runtime: Runtime) -> Any:
 
 
 def share_out(model: Any, runtime: Runtime) -> None:
-    """Have a frozen model's parameters gathered by the modules that use them, and let go (ZeRO 3)."""
+    """Make the modules of a frozen model gather their parameters for use and release them afterwards (ZeRO 3)."""
     join_process_group(runtime)
     model.requires_grad_(False)
     deepspeed.initialize(model=model, config=deepspeed_config(runtime.model_copy(update={"zero_stage": 3}), 0.0))
@@ -187,7 +187,7 @@ def share_out(model: Any, runtime: Runtime) -> None:
 
 @contextlib.contextmanager
 def _uncompiled() -> Iterator[None]:
-    """Let torch.compile give functions back as they are: to load the compiler for Muon, which is not offered, takes a second."""
+    """A context in which torch.compile returns functions unchanged: loading the compiler for Muon, which is not offered, takes a second."""
     compile_, torch.compile = torch.compile, lambda function, *_, **__: function
     try:
         yield
@@ -198,7 +198,7 @@ def _uncompiled() -> Iterator[None]:
 def deepspeed_config(runtime: Runtime, max_grad_norm: float) -> dict[str, Any]:
     """The DeepSpeed configuration: any number of backward calls, and `step` is the boundary.
 
-    Not `torch_autocast`: it would send gradients in bf16, and the result would depend on the number of processes.
+    Not `torch_autocast`: it would reduce gradients in bf16, and the result would depend on the number of processes.
     """
     zero: dict[str, Any] = {"stage": runtime.zero_stage, "stage3_param_persistence_threshold": PERSISTENT}
     if runtime.offload != "none":
@@ -206,7 +206,7 @@ def deepspeed_config(runtime: Runtime, max_grad_norm: float) -> dict[str, Any]:
     if runtime.offload == "all":
         zero["offload_param"] = {"device": "cpu"}
     return {
-        "train_micro_batch_size_per_gpu": 1,  # nominal: micro-batches are counted in tokens, by us
+        "train_micro_batch_size_per_gpu": 1,  # nominal: our micro-batches are measured in tokens
         "gradient_accumulation_steps": 1,
         "managed_gradient_accumulation": False,
         "zero_optimization": zero,

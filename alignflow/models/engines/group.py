@@ -1,4 +1,4 @@
-"""The processes of a stage: which one this is, how many there are, and sums over all. With one process nothing is sent."""
+"""The processes of a stage: which one this is, how many there are, and sums over all. With one process there is no communication."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def join(runtime: Runtime) -> None:
-    """Enter the process group: that of the launcher, or else a group of one, which opens no port. Safe to call again."""
+    """Enter the process group: the launcher's, or otherwise a group of one, which opens no port. Safe to call again."""
     if distributed.is_initialized():
         return
     os.environ.setdefault("LOCAL_RANK", "0")
@@ -52,7 +52,7 @@ def size() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process writes what is written once."""
+    """Whether this process writes the files that are written once."""
     return rank() == 0
 
 
@@ -81,7 +81,7 @@ def sum_tensor(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def gather(value: Any) -> list[Any]:
-    """A JSON value of every process, in the order of their numbers, on all of them."""
+    """The JSON values of all processes, in the order of their numbers; every process gets them."""
     if size() == 1:
         return [value]
     content = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(_device())
@@ -101,9 +101,9 @@ def anywhere(condition: bool) -> bool:
 
 
 def first_of_each_machine(steps: Iterable[object]) -> None:
-    """Go through `steps` in the first process of each machine, while the others wait for it, however long it takes.
+    """Run `steps` in the first process of each machine, while the others wait, however long it takes.
 
-    All processes speak now and then between two steps: one that waited longer than the group's timeout would fail.
+    All processes communicate now and then between two steps: a process that waits longer than the group's timeout fails.
     """
     spoke = time.monotonic()
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
@@ -122,5 +122,5 @@ def barrier() -> None:
 
 
 def _device() -> torch.device:
-    """Where tensors must lie to be sent."""
+    """The device that tensors must be on for communication."""
     return torch.device("cuda") if distributed.get_backend() == "nccl" else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Parameters of which each process may hold a part alone (ZeRO 3): read and written without importing DeepSpeed."""
+"""Reads and writes parameters that may be partitioned over the processes (ZeRO 3), without importing DeepSpeed."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import torch
 
 from alignflow.models.engines import group
 
-PINNED = -1  # stands among the submodules that use a parameter, so that none of them lets it go
+PINNED = -1  # an entry among the submodules that use a parameter, so that none of them releases it
 
 
 def is_partitioned(parameter: torch.Tensor) -> bool:
-    """Whether each process holds a part of this parameter alone, or did when it was not in use."""
+    """Whether this parameter is partitioned, even if it is gathered now."""
     return getattr(parameter, "ds_tensor", None) is not None
 
 
 def shape_of(parameter: torch.Tensor) -> torch.Size:
-    """The parameter's own shape, wherever its values are."""
+    """The parameter's full shape, partitioned or not."""
     return torch.Size(parameter.ds_shape) if is_partitioned(parameter) else parameter.shape
 
 
 @contextlib.contextmanager
 def gathered(parameters: Sequence[Any]) -> Iterator[None]:
-    """Have these parameters whole inside; every process must come here, with the same ones."""
+    """A context in which these parameters are gathered; every process must enter it, with the same parameters."""
     absent = [
         parameter
         for parameter in parameters
@@ -43,10 +43,10 @@ def gathered(parameters: Sequence[Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole(model: Any) -> Iterator[None]:
-    """Have a whole model inside, which each process may run as often as it likes; every process must come here.
+    """A context in which a whole model is gathered, so that each process may run it any number of times; every process must enter it.
 
-    The model's modules neither gather nor let go what they use meanwhile: processes that decode run it a different number
-    of times, and one that gathered by itself would wait for the others for good. Nothing to do if no parameter is partitioned.
+    The model's modules neither gather nor release parameters meanwhile: processes that decode run it a different number
+    of times, and a process that gathered alone would wait for the others forever. Does nothing if no parameter is partitioned.
     """
     parameters = list(model.parameters())
     if not any(is_partitioned(parameter) for parameter in parameters):
@@ -66,7 +66,7 @@ def whole(model: Any) -> Iterator[None]:
 
 @torch.no_grad()
 def fill(parameter: Any, values: torch.Tensor) -> None:
-    """Set a parameter to `values`, of its own shape; where it is partitioned, each process keeps its part, and none asks another."""
+    """Set a parameter to `values`, of its full shape; if it is partitioned, each process keeps its part, without communication."""
     if not is_partitioned(parameter):
         parameter.copy_(values)
         return
@@ -83,7 +83,7 @@ def own_range(parameter: Any) -> tuple[int, int]:
 
 
 def own_part(parameter: Any) -> torch.Tensor:
-    """A flat view of the values that this process holds: all of them, or of a parameter that is partitioned its own range."""
+    """A flat view of the values that this process holds: all of them, or its range of a partitioned parameter."""
     if not is_partitioned(parameter):
         return parameter.detach().view(-1)
     start, stop = own_range(parameter)
@@ -92,11 +92,11 @@ def own_part(parameter: Any) -> torch.Tensor:
 
 @contextlib.contextmanager
 def exchanged(parameters: Sequence[Any], values: Sequence[torch.Tensor]) -> Iterator[None]:
-    """Have the parameters hold other values inside, and `values` theirs: nothing is held twice. Every process must come here.
+    """A context in which the parameters and `values` are swapped, so that nothing is copied. Every process must enter it.
 
     Args:
-        parameters: In any order; none may take a step inside.
-        values: For each what `own_part` has, of the same shape and on the same device.
+        parameters: In any order; no optimizer step may update them inside.
+        values: For each parameter a tensor of the shape and on the device of its `own_part`.
     """
     _exchange(parameters, values)
     try:
@@ -116,13 +116,13 @@ def _exchange(parameters: Sequence[Any], values: Sequence[torch.Tensor]) -> None
 
 
 def _renew(parameters: Sequence[Any]) -> None:
-    """Have those that are whole in every process take up the parts that changed."""
+    """Update the parameters that are gathered in every process from the parts that changed."""
     present = [parameter for parameter in parameters if parameter.ds_status.name == "AVAILABLE"]
     if not present:
         return
     users = [set(parameter.ds_active_sub_modules) for parameter in present]
     for parameter in present:
-        parameter.ds_active_sub_modules.clear()  # one that is in use is not let go
+        parameter.ds_active_sub_modules.clear()  # a parameter in use is not released
     present[0].partition(param_list=present, has_been_updated=False)
     present[0].all_gather(param_list=present)
     for parameter, modules in zip(present, users, strict=True):
@@ -133,7 +133,7 @@ def head_parameters(model: Any) -> list[Any]:
     """Parameters that are used outside the backbone: those of the head, and the embedding that a tied head shares.
 
     How often a head is called depends on the number of tokens that count, which differs between processes; so under
-    ZeRO 3 it must not be gathered by each call.
+    ZeRO 3 a call must not gather it.
     """
     backbone = getattr(model, "base_model", model)
     inside = {id(parameter) for parameter in backbone.parameters()}
@@ -144,7 +144,7 @@ def head_parameters(model: Any) -> list[Any]:
 
 
 def pin(parameters: Sequence[Any]) -> None:
-    """Have these parameters whole in every process until `pin` is called again, which takes up what changed meanwhile."""
+    """Keep these parameters gathered in every process until `pin` is called again, which loads what changed meanwhile."""
     held = [parameter for parameter in parameters if is_partitioned(parameter)]
     for parameter in held:
         parameter.ds_active_sub_modules.discard(PINNED)

@@ -1,4 +1,4 @@
-"""A training state in parts: each process gives what it holds, and takes back what it then holds, however many they are."""
+"""A sharded training state: each process writes its shard, and loads its new one if the number of processes changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = "steps"
 
 @dataclass(frozen=True)
 class TensorSlice:
-    """A stretch of a flattened tensor.
+    """A range of a flattened tensor.
 
     Attributes:
         values: (n,) fp32, in the engine's own memory: copy before changing the engine.

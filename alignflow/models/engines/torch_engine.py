@@ -1,4 +1,4 @@
-"""Plain torch: the twin that the tests measure DeepSpeed against, and the engine where DeepSpeed is not installed."""
+"""Plain torch: tests compare DeepSpeed with it, and it is the engine if DeepSpeed is not installed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TorchEngine:
         return {**parts, **steps_part(steps)}
 
     def load_parts(self, read: Read) -> None:
-        """Take up what `parts` returned."""
+        """Load what `parts` returned."""
         with torch.no_grad():
             for name, parameter in self._trainable().items():
                 values = {

@@ -1,4 +1,4 @@
-"""What evaluators are given, and what they return."""
+"""Inputs and results of evaluators."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Answer:
 
 @dataclass
 class EvaluationInputs:
-    """Everything that an evaluator may look at.
+    """Everything that an evaluator may read.
 
     Attributes:
         config: The stage's config.
@@ -73,17 +73,17 @@ class EvaluationInputs:
 
     @property
     def judges(self) -> list[JudgeConfig]:
-        """The labelling judge first, where there is one, then the others."""
+        """The labelling judge first, if there is one, then the others."""
         first = [self.config.labelling_judge] if self.config.labelling_judge else []
         return [*first, *self.config.judges]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluator found.
+    """An evaluator's result.
 
     Attributes:
-        metrics: Flat names -> numbers: they stand in the manifest.
+        metrics: Flat names -> numbers, for the manifest.
         details: Everything, for evaluation.json.
         verdicts: Judge -> its verdict on (aligned, sft) for each prompt, in the order of the prompts.
         rewards: Model -> the reward model's score of its answer to each prompt, in the same order.

@@ -1,4 +1,4 @@
-"""Verifiable instructions by their IFEval names (Zhou et al. 2023, arXiv 2311.07911): does an answer keep them?"""
+"""Verifiable instructions by their IFEval names (Zhou et al. 2023, arXiv 2311.07911): checks whether an answer keeps them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
 
 
 def occurrences(text: str, word: str) -> int:
-    """How often a word or phrase stands in a text, whole and in any case."""
+    """How often a word or phrase is in a text, whole and in any case."""
     return len(re.findall(rf"(?<!\w){re.escape(word)}(?!\w)", text, flags=re.IGNORECASE))
 
 
 def sentences(text: str) -> int:
-    """Number of sentences: runs that end with . ! or ?, and what is left after the last."""
+    """Number of sentences: runs that end with . ! or ?, and the rest after the last."""
     return len([part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if re.search(r"\w", part)])
 
 
@@ -60,7 +60,7 @@ def highlights(text: str) -> int:
 
 def placeholders(text: str) -> int:
     """Number of texts in square brackets, each on one line and not empty."""
-    # What closes a bracket is looked at first: a search from each `[` would go through the rest of its line again and again.
+    # Search for the closing bracket first: a search from each `[` would scan the rest of its line again and again.
     ends = [part for line in text.split("\n") for part in line.split("]")[:-1]]
     return sum(0 <= part.find("[") < len(part) - 1 for part in ends)
 
@@ -139,11 +139,11 @@ CHECKS: Mapping[str, Check] = {
         len(divided(text, "******")) == len(set(divided(text, "******"))) == 2
     ),
 }
-"""IFEval's instruction ids -> whether an answer keeps them. Its language check is not here: it needs a language detector."""
+"""IFEval's instruction ids -> whether an answer keeps them. Its language check is missing, since it needs a language detector."""
 
 
 def kept(text: str, instruction: Mapping[str, Any]) -> bool | None:
-    """Whether an answer keeps an instruction `{id, kwargs}`; an empty one keeps none; None for an unknown id or bad arguments."""
+    """Whether an answer keeps an instruction `{id, kwargs}`; an empty answer keeps none; None for an unknown id or bad arguments."""
     check = CHECKS.get(str(instruction.get("id")))
     if check is None:
         return None
@@ -154,7 +154,7 @@ def kept(text: str, instruction: Mapping[str, Any]) -> bool | None:
 
 
 def loose_forms(text: str) -> list[str]:
-    """The answer, and what is left of it without its first line, its last line, both, and without asterisks (IFEval's loose reading)."""
+    """The answer, and the answer without its first line, its last line, both, and without asterisks (IFEval's loose reading)."""
     lines = text.split("\n")
     forms = [text, "\n".join(lines[1:]), "\n".join(lines[:-1]), "\n".join(lines[1:-1])]
     return [variant.strip() for form in forms for variant in (form, form.replace("*", ""))]

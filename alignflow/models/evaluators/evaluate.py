@@ -1,4 +1,4 @@
-"""The stage body `evaluate`: both models answer the same prompts with the same seeds, and every evaluator has its say."""
+"""The stage body `evaluate`: both models answer the same prompts with the same seeds, and all evaluators run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from alignflow.models.rewards.verifiers.base import name_of
 NO_LIMIT = 10_000_000  # the largest that a recipe may name
 
 
-def evaluate(  # noqa: PLR0913 (an input of the stage each)
+def evaluate(  # noqa: PLR0913 (each is an input of the stage)
     config: EvaluateConfig,
     *,
     aligned: Path,
@@ -31,8 +31,8 @@ def evaluate(  # noqa: PLR0913 (an input of the stage each)
 ) -> dict[str, float | None]:
     """Compare `aligned` with `sft` on `prompts`/prompts.parquet.
 
-    Writes evaluation.json (all numbers, and which evaluators were left out and why), the answers of both models, verdicts.parquet
-    (what each judge says of each prompt; none without judges) and samples.json (`shown_samples`). Metrics: those of the evaluators.
+    Writes evaluation.json (all numbers, and which evaluators were skipped and why), the answers of both models, verdicts.parquet
+    (each judge's verdict on each prompt; missing without judges) and samples.json (`shown_samples`). Metrics: those of the evaluators.
     Raises DataError if there are no prompts.
     """
     rows = _prompts(config, prompts)
@@ -83,13 +83,13 @@ def _prompts(config: EvaluateConfig, directory: Path) -> list[dict[str, Any]]:
     rows = chosen_prompts(read_table(directory / "prompts.parquet"), config.max_prompts)
     if not rows:
         raise DataError(
-            "no evaluation prompts", where="evaluate", do="give data.evaluation, or a larger heldout_fraction"
+            "no evaluation prompts", where="evaluate", do="set data.evaluation, or a larger heldout_fraction"
         )
     return rows
 
 
 def sampling(config: EvaluateConfig, temperature: float | None = None) -> SampleConfig:
-    """How both models answer; `temperature`: another one than the config's."""
+    """How both models answer; `temperature` replaces the config's."""
     return SampleConfig(
         n=1,
         max_new_tokens=config.max_new_tokens,
@@ -104,7 +104,7 @@ def sampling(config: EvaluateConfig, temperature: float | None = None) -> Sample
 
 
 def _has(inputs: EvaluationInputs, need: str) -> bool:
-    """Whether the inputs have what an evaluator cannot do without."""
+    """Whether the inputs have everything that an evaluator needs."""
     present = {
         "judges": bool(inputs.judges),
         "instructions": any(row.get("instructions") for row in inputs.prompts),

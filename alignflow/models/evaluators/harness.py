@@ -1,4 +1,4 @@
-"""The lm-evaluation-harness on a policy of ours: its tasks, our forward pass and our decoding. Needs the extra `lm-eval`."""
+"""The lm-evaluation-harness on our policy: its tasks, our forward pass and our decoding. Needs the extra `lm-eval`."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from alignflow.models.policy import Policy
 
 WHERE = "evaluate.lm_eval"
 NEW_TOKENS = 256
-"""Of an answer where the task sets no limit; the harness' own default."""
+"""Most tokens of an answer if the task sets no limit; the harness' default."""
 LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-"""Names that the harness knows for it; the first one counts."""
+"""The harness' names for this limit; the first one counts."""
 NO_LIMIT = 1 << 30
 BOOTSTRAP = 1000
-"""Resamples for the errors of metrics that are no means."""
+"""Resamples for the errors of metrics that are not means."""
 
 
 class PolicyLM(TemplateLM):
-    """A policy as the harness asks it.
+    """A policy behind the harness' interface.
 
     Args:
         policy: The model.
         run: Progress, and the tokens of one forward pass.
-        batch_size: Requests that are handed to the model together.
-        seed: Of answers that a task has drawn by chance.
+        batch_size: Requests in one call of the model.
+        seed: Seed of sampled answers.
 
     Attributes:
-        cut: How many requests did not fit into the context, so that they lost tokens from their beginning.
-        lowered: How many answers may be less long than their task says, because the context is short.
+        cut: How many requests did not fit into the context and lost tokens from their beginning.
+        lowered: How many answers had a smaller limit than their task sets, because the context is short.
     """
 
     backend = "causal"
@@ -61,12 +61,12 @@ class PolicyLM(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        """The token that ends a text, and stands before one without a context."""
+        """The token that ends a text, and precedes a text without a context."""
         return int(self.tokenizer.eos_token_id)
 
     @property
     def prefix_token_id(self) -> int:
-        """What stands before a text without a context: BOS, or EOS where there is none."""
+        """The token before a text without a context: BOS, or EOS if there is none."""
         return int(self.eot_token_id if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id)
 
     @property
@@ -75,9 +75,9 @@ class PolicyLM(TemplateLM):
         return type(self.tokenizer).__name__
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Ids of a text, with BOS before it where the tokenizer puts it there.
+        """Ids of a text, with BOS before it if the tokenizer adds it.
 
-        Control tokens that a chat template writes are control tokens, and no other BOS stands before its own.
+        Control tokens that a chat template writes are encoded as control tokens, and no second BOS is added.
 
         Args:
             string: The text.
@@ -88,7 +88,7 @@ class PolicyLM(TemplateLM):
         return [int(self.tokenizer.bos_token_id), *ids] if begins else ids
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """A conversation as the chat template writes it."""
+        """A conversation, rendered by the chat template."""
         text: str = self.tokenizer.apply_chat_template(
             chat_history,
             tokenize=False,
@@ -113,8 +113,8 @@ class PolicyLM(TemplateLM):
         return found
 
     def _row(self, context: Sequence[int], continuation: Sequence[int]) -> EncodedRow:
-        """The end of the two that fits into the context; one token at least stands before what is scored."""
-        context = context or [self.prefix_token_id]  # of spaces alone, which the harness hands to the continuation
+        """The end of both that fits into the context; at least one token precedes the scored ones."""
+        context = context or [self.prefix_token_id]  # only spaces, which the harness moves to the continuation
         room = self.max_length - len(continuation)
         if len(context) > room:
             self.cut += 1
@@ -122,7 +122,7 @@ class PolicyLM(TemplateLM):
 
     @torch.no_grad()
     def _score(self, rows: Sequence[EncodedRow]) -> list[tuple[float, bool]]:
-        """Sum of the log-probabilities of each completion, and whether each of its tokens is the likeliest one."""
+        """Sum of the log-probabilities of each completion, and whether each of its tokens is the most probable one."""
         found: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
         for batch in row_micro_batches(rows, self._run.runtime.micro_batch_tokens):
             some = [rows[index] for index in batch]
@@ -136,7 +136,7 @@ class PolicyLM(TemplateLM):
         return found
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """Log-likelihood of whole texts; a long one is cut into windows that each predict new tokens."""
+        """Log-likelihood of whole texts; a long one is split into windows that each predict new tokens."""
         totals = []
         for request in requests:
             windows = [
@@ -187,14 +187,14 @@ class PolicyLM(TemplateLM):
 
 def _refuse_empty(context: str, answer: str) -> None:
     raise DataError(
-        f"the answer {cut(repr(answer))} has no token of its own after {repr(context[-80:])}, so it has no likelihood",
+        f"the answer {cut(repr(answer))} adds no token after {repr(context[-80:])}, so it has no likelihood",
         where=f"{WHERE}.tasks",
-        do="correct the task: an answer must not be empty, and must not melt into the end of its question",
+        do="correct the task: an answer must not be empty, and must not merge with the last token of its question",
     )
 
 
 def _sampling(arguments: dict[str, Any], context: int) -> Sampling:
-    """How a task wants its answers, in half of the context at most."""
+    """A task's settings for answers, with at most half of the context."""
     by_chance = arguments.get("do_sample") and arguments.get("temperature", 1.0) > 0
     return Sampling(
         max_new_tokens=max(1, min(_wanted(arguments), context // 2)),
@@ -205,7 +205,7 @@ def _sampling(arguments: dict[str, Any], context: int) -> Sampling:
 
 
 def _wanted(arguments: dict[str, Any]) -> int:
-    """How many tokens a task lets an answer have."""
+    """Most tokens of an answer in a task."""
     return next((int(arguments[name]) for name in LIMITS if arguments.get(name)), NEW_TOKENS)
 
 
@@ -217,18 +217,18 @@ def _until(text: str, stops: str | Sequence[str] | None) -> str:
 
 
 def run_tasks(config: LmEvalConfig, model: PolicyLM, seed: int) -> dict[str, Any]:
-    """What the harness measured on a model, in the harness' own form: `results`, `n-samples`, `higher_is_better`, `group_subtasks`.
+    """The harness' results for a model, in its format: `results`, `n-samples`, `higher_is_better`, `group_subtasks`.
 
-    The subtasks are also those of a tag, of which the harness itself tells nothing.
+    The subtasks also include those of tags, which the harness does not report.
 
     Raises:
-        UserError: a task does not exist, or brings code that the recipe does not allow.
+        UserError: a task does not exist, or has code that the recipe does not allow.
         AlignflowError: the harness refused a task or could not load its data.
     """
     directory = Path(config.include_path).absolute() if config.include_path else None
-    metrics = set() if config.allow_code else set(metric_registry.keys())  # any other one is loaded with its code
+    metrics = set() if config.allow_code else set(metric_registry.keys())  # all others are loaded with code
     local = local_tasks(directory, metrics) if directory else Local(frozenset(), frozenset())
-    os.environ["DISABLE_MULTIPROC"] = "1"  # the harness' resampling starts no processes of its own
+    os.environ["DISABLE_MULTIPROC"] = "1"  # the harness' resampling must start no processes
     with contextlib.chdir(directory or "."), _sandbox(on=directory is not None and not config.allow_code):
         manager = TaskManager(
             include_path=directory, include_defaults=not {*config.tasks, *local.members} <= local.names
@@ -238,7 +238,7 @@ def run_tasks(config: LmEvalConfig, model: PolicyLM, seed: int) -> dict[str, Any
                 raise UserError(
                     f"the harness has no task {name!r}",
                     where=f"{WHERE}.tasks",
-                    do="`lm_eval ls tasks` shows its own; include_path adds yours",
+                    do="see `lm_eval ls tasks` for its tasks; set include_path to add yours",
                 )
         try:
             found = evaluator.simple_evaluate(
@@ -270,7 +270,7 @@ def run_tasks(config: LmEvalConfig, model: PolicyLM, seed: int) -> dict[str, Any
 
 @contextlib.contextmanager
 def _sandbox(on: bool) -> Iterator[None]:
-    """Have templates of tasks render in a sandbox: a free one can run code."""
+    """Make the harness render task templates in a sandbox: otherwise they can run code."""
     if not on:
         yield
         return

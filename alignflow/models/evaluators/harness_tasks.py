@@ -1,4 +1,4 @@
-"""Tasks of the user's own for the lm-evaluation-harness: what their YAML files name, and what in them would run code."""
+"""A user's own tasks for the lm-evaluation-harness: reads their YAML files, and finds what would run code."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from alignflow.data.sources.files import is_hidden
 SUFFIXES = (".yaml", ".yml")
 WHERE = "evaluate.lm_eval.include_path"
 BRINGS_CODE = ("class", "custom_dataset", "unsafe_code", "hf_evaluate")
-"""Keys of a task by which the harness runs code of the task, or of what a model wrote."""
+"""Keys of a task with which the harness runs code of the task or of a model."""
 DATA_KEYS = ("data_files", "data_dir")
-CODE = "read the code, then set evaluate.lm_eval.allow_code to true; or take a task without it"
+CODE = "read the code, then set evaluate.lm_eval.allow_code to true; or use a task without code"
 
 
 PLAIN = frozenset(
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map", "merge")
 )
-"""Tags of a YAML file that runs nothing."""
+"""Tags of plain data in YAML."""
 NOT_READ = ("__pycache__", ".ipynb_checkpoints")
-"""Folders that the harness passes over."""
+"""Folders that the harness skips."""
 _BASE = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
-"""Reads a text as the harness does: its two parsers differ."""
+"""Reads a text like the harness: its two parsers differ."""
 
 
 class _Tagged(str):
-    """The value of a node with a tag of its own, such as `!function utils.score`."""
+    """The value of a node with a custom tag, such as `!function utils.score`."""
 
 
 class _Loader(_BASE):  # type: ignore[valid-type, misc]
@@ -48,11 +48,11 @@ yaml.add_multi_constructor("!", _tagged, Loader=_Loader)
 
 @dataclass(frozen=True)
 class Local:
-    """What a directory has.
+    """The contents of a directory.
 
     Args:
-        names: Of its tasks, groups and tags.
-        members: What its groups consist of; some may be tasks of the harness.
+        names: Names of its tasks, groups and tags.
+        members: Members of its groups; some may be tasks of the harness.
     """
 
     names: frozenset[str]
@@ -63,16 +63,16 @@ def local_tasks(directory: Path, metrics: Collection[str]) -> Local:
     """The tasks and groups in a directory. Every file that the harness would read is checked, included ones as well.
 
     Args:
-        directory: Of the YAML files.
-        metrics: Those that the harness has itself; empty: tasks may bring code.
+        directory: Directory of the YAML files.
+        metrics: The harness' metrics; empty: tasks may have code.
 
     Raises:
-        UserError: a file is no YAML, reads what no key knows, or would run code although it must not.
+        UserError: a file is not YAML, reads a file that is not in the cache key, or would run code although it must not.
     """
     names: set[str] = set()
     members: set[str] = set()
-    files = [path.resolve() for path in _task_files(directory)]  # the harness reads what a link leads to
-    for file in files:  # it grows
+    files = [path.resolve() for path in _task_files(directory)]  # the harness follows links
+    for file in files:  # the list grows
         content = _read(file, code=not metrics)
         for place, value in _leaves(content):
             _check(file, place, value, directory, metrics)
@@ -85,14 +85,12 @@ def local_tasks(directory: Path, metrics: Collection[str]) -> Local:
             own = task if isinstance(task, str) else None
             names.update(name for value in (own, content.get("group"), content.get("tag")) for name in _texts(value))
     if not names:
-        raise UserError(
-            "no YAML file in it has a task", where=f"{WHERE}: {directory}", do="give a directory with tasks"
-        )
+        raise UserError("no YAML file in it has a task", where=f"{WHERE}: {directory}", do="use a directory with tasks")
     return Local(frozenset(names), frozenset(members))
 
 
 def _task_files(directory: Path) -> list[Path]:
-    """Files that the harness looks for tasks in."""
+    """Files that the harness searches for tasks."""
     found = []
     for path in sorted(path for path in directory.rglob("*") if path.suffix in SUFFIXES and path.is_file()):
         within = path.relative_to(directory)
@@ -112,8 +110,8 @@ def _read(file: Path, code: bool) -> Any:
     """The content of a file.
 
     Args:
-        file: It.
-        code: Whether it may bring code; else each node must be plain data, also one that the content does not show.
+        file: The file.
+        code: Whether it may have code; otherwise each node must be plain data, even one that the content does not show.
     """
     try:
         text = file.read_bytes()
@@ -126,7 +124,7 @@ def _read(file: Path, code: bool) -> Any:
 
 
 def _check_tags(file: Path, root: yaml.Node | None) -> None:
-    """Raises UserError for a node whose tag is none of plain data: a key, a value, or one that another replaces."""
+    """Raises UserError for a node whose tag is not plain data: a key, a value, or a node that another one replaces."""
     waiting = [] if root is None else [root]
     seen: set[int] = set()
     while waiting:
@@ -147,7 +145,7 @@ def _check_tags(file: Path, root: yaml.Node | None) -> None:
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that is no list and no mapping, with its place."""
+    """Every value that is neither a list nor a mapping, with its place."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _leaves(item, f"{place}.{name}" if place else str(name))
@@ -168,9 +166,9 @@ def _check(file: Path, place: str, value: Any, directory: Path, metrics: Collect
     elsewhere = isinstance(value, str) and ("://" in value or "::" in value or value.startswith("~"))
     if named and (elsewhere or not named.is_relative_to(directory.resolve())):
         raise UserError(
-            f"{value[:200]!r} lies outside of the directory, so a change of it would not be seen",
+            f"{value[:200]!r} is outside of the directory, so a change of it would not be seen",
             where=where,
-            do="put it into the directory, and name it by its path from there",
+            do="move it into the directory, and use its path from there",
         )
     if named and any(part.startswith(".") and part not in (".", "..") for part in value.split("/")):
         raise UserError(
@@ -191,14 +189,14 @@ def _named_file(file: Path, place: str, value: Any, directory: Path) -> Path | N
 
 
 def _is_path(value: Any, directory: Path) -> bool:
-    """Whether a data set is named by a place on disk, and not by its name on the Hub or its format."""
+    """Whether a data set is named by a path, and not by its name on the Hub or its format."""
     if not isinstance(value, str):
         return False
     return value.startswith(("/", "~", ".")) or ".." in value or os.path.exists(directory / value)
 
 
 def _members(tasks: Any) -> set[str]:
-    """Names of what a group consists of, and of what the groups that it writes out itself do."""
+    """Names of a group's members, and of the members of its inline groups."""
     found: set[str] = set()
     for item in tasks if isinstance(tasks, list) else ():
         if isinstance(item, dict) and "group" in item and "task" in item:

@@ -1,4 +1,4 @@
-"""NLL per token on general text: what alignment cost in plain language modelling."""
+"""NLL per token on general text: the cost of alignment in language modelling."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     assert inputs.general is not None
     nll: dict[str, float] = {}
     tokens = 0
-    for model in reversed(MODELS):  # the evaluator before this one left the SFT model loaded
+    for model in reversed(MODELS):  # the previous evaluator left the SFT model loaded
         policy = inputs.policy(model)
         context = getattr(policy.model.config, "max_position_embeddings", None)
         said = inputs.run if model == MODELS[-1] else None  # both models have the same text
@@ -37,7 +37,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
 def general_rows(
     directory: Path, tokenizer: Any, limit: int, context: int | None, run: Run | None = None
 ) -> list[EncodedRow]:
-    """Rows of plain text, each after BOS (EOS where the tokenizer has none), or of conversations; cut at the context, which `run` says."""
+    """Rows of plain text, each after BOS (EOS if the tokenizer has none), or of conversations; cut at the context, which `run` reports."""
     plain = directory / "texts.parquet"
     if not plain.exists():
         answers = encode_demonstrations(tokenizer, _first_rows(directory / "demonstrations.parquet", limit))
@@ -60,7 +60,7 @@ def _say_cut(lengths: list[int], context: int | None, run: Run | None) -> None:
 
 
 def _cut(answer: AnswerIds, context: int | None) -> EncodedRow:
-    """What of an answer lies within the context; nothing of it where the prompt alone is longer."""
+    """The part of an answer within the context; empty if the prompt alone is longer."""
     room = None if context is None else max(0, context - len(answer.prompt_ids))
     return EncodedRow(answer.prompt_ids, answer.completion_ids[:room], answer.mask[:room])
 

@@ -27,7 +27,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
 
 
 def count(rows: list[tuple[Answer, list[dict[str, Any]]]], confidence: float) -> dict[str, Any]:
-    """Rates with intervals; instructions that are unknown here are counted and leave their prompt out."""
+    """Rates with intervals; a prompt with an unknown instruction is counted and dropped."""
     unknown = 0
     verdicts: dict[str, list[bool]] = {
         "prompt_strict": [],

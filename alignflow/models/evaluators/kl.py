@@ -12,7 +12,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     """k1 = log p - log q and k3 = q/p - 1 + log p/q (Schulman 2020, "Approximating KL Divergence"), p aligned, q SFT.
 
     `kl` is the mean per answer of k1 summed over tokens, in nats. The answers are drawn at the evaluation's
-    temperature; at another than 1 they are not samples of p itself, and the figure is an indication.
+    temperature; at another one than 1 they are not samples of p, and the figure is only an indication.
     """
     rows = [row for _, row in inputs.encoded("aligned")]
     if not rows:

@@ -1,4 +1,4 @@
-"""Tasks of the lm-evaluation-harness on both models; the harness itself is in `harness`."""
+"""Tasks of the lm-evaluation-harness on both models; the interface to the harness is in `harness`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     """Every metric of every task for both models, with intervals from the harness' standard errors, and the change.
 
     An interval is value ± z · standard error. The two models answer the same questions, and the interval of the change takes
-    them as independent, so it is wider than it need be. A group has the metrics that the harness gives
-    for it; a tag, or a group that gives none, those of each of its tasks.
+    them as independent, so it is too wide. A group has the metrics that the harness gives
+    for it; a tag, or a group without metrics, has those of each of its tasks.
     """
     from alignflow.models.evaluators.harness import PolicyLM, run_tasks  # needs the extra
 
@@ -29,7 +29,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     assert config is not None
     found: dict[str, dict[str, Any]] = {}
     cut: dict[str, int] = {}
-    for model in reversed(MODELS):  # the evaluator before this one may have left the SFT model loaded
+    for model in reversed(MODELS):  # the previous evaluator may have left the SFT model loaded
         asked = PolicyLM(inputs.policy(model), inputs.run, config.batch_size, inputs.config.seed)
         found[model] = run_tasks(config, asked, inputs.config.seed)
         cut[model] = asked.cut
@@ -45,12 +45,12 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
 
 
 def warn_of_limits(asked: PolicyLM, model: str, run: Run) -> None:
-    """Tell what a model's context was too short for."""
+    """Warn about requests that a model's context was too short for."""
     if asked.cut:
         run.warn(f"lm_eval: {asked.cut} requests to {model} were longer than its context and lost their beginning")
     if asked.lowered:
         run.warn(
-            f"lm_eval: {asked.lowered} answers of {model} were held to half of its context; their task allows more"
+            f"lm_eval: {asked.lowered} answers of {model} were limited to half of its context; their task allows more"
         )
 
 
@@ -61,8 +61,8 @@ def of_name(
 
     Args:
         name: A task, group or tag.
-        tasks: What was measured, by task and group.
-        subtasks: Group or tag -> what it consists of.
+        tasks: Results by task and group.
+        subtasks: Group or tag -> its members.
     """
     own = bool(tasks.get(name, {}).get("metrics"))
     return {
@@ -74,18 +74,18 @@ def of_name(
 
 
 def leaves(name: str, subtasks: Mapping[str, Sequence[str]]) -> list[str]:
-    """The tasks that a group or tag consists of in the end, each once; of a task itself."""
+    """The tasks of a group or tag with all its subgroups, each once; for a task, the task."""
     if name not in subtasks:
         return [name]
     return list(dict.fromkeys(leaf for child in subtasks[name] for leaf in leaves(child, subtasks)))
 
 
 def of_task(task: str, found: Mapping[str, Mapping[str, Any]], confidence: float) -> dict[str, Any]:
-    """What both models reached in one task.
+    """Results of both models in one task.
 
     Args:
         task: Its name.
-        found: Model -> what the harness measured.
+        found: Model -> the harness' results.
         confidence: Level of the intervals.
     """
     counts = found["aligned"].get("n-samples", {})
@@ -120,7 +120,7 @@ def figures(result: Mapping[str, Any], confidence: float) -> dict[str, dict[str,
 
 
 def interval(value: float, error: float | None, confidence: float) -> dict[str, float | None]:
-    """A value with its normal interval; no ends where the harness gives no error."""
+    """A value with its normal interval; without an interval if the harness gives no error."""
     half = None if error is None else float(norm.ppf((1 + confidence) / 2)) * error
     return {
         "value": value,
@@ -133,14 +133,14 @@ def interval(value: float, error: float | None, confidence: float) -> dict[str, 
 def change(
     aligned: Mapping[str, float | None], sft: Mapping[str, float | None], confidence: float
 ) -> dict[str, float | None]:
-    """The difference of two values, the errors taken as independent."""
+    """The difference of two values, with independent errors."""
     errors = aligned["stderr"], sft["stderr"]
     error = None if None in errors else (float(errors[0] or 0.0) ** 2 + float(errors[1] or 0.0) ** 2) ** 0.5
     return interval(float(aligned["value"] or 0.0) - float(sft["value"] or 0.0), error, confidence)
 
 
 def flat(task: Mapping[str, Any]) -> dict[str, float | None]:
-    """The metrics of a task as a manifest has them: `acc/aligned`, `acc/aligned/low`."""
+    """The metrics of a task with their names in a manifest: `acc/aligned`, `acc/aligned/low`."""
     metrics: dict[str, float | None] = {}
     for name, sides in task["metrics"].items():
         for side, measured in sides.items():

@@ -1,4 +1,4 @@
-"""Which prompts of an evaluation a person is shown, with what every judge and the reward model said of their answers."""
+"""Chooses the prompts of an evaluation to show to a person, with all verdicts and rewards of their answers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Clearness = tuple[float, float]
 
 @dataclass
 class Seen:
-    """What was said of the answers, and how many prompts are shown.
+    """Verdicts and rewards of the answers, and how many prompts to show.
 
     Attributes:
         number: Prompts to show.
-        seed: With a prompt's id it decides which of the others are shown.
+        seed: Decides, with a prompt's id, which of the other prompts are shown.
         labelling: Whether the first judge made the labels.
         verdicts: Judge -> its verdict on (aligned, sft) for each prompt.
         rewards: Model -> the reward model's score of its answer to each prompt.
@@ -78,9 +78,9 @@ def chosen(ids: Sequence[str], clearness: Sequence[Clearness | None], number: in
     """Index -> why it is shown: a quarter of `number` are the clearest wins, a quarter the clearest losses, the rest is random by the seed.
 
     Args:
-        ids: Of the prompts.
-        clearness: How clearly the aligned model won each prompt, best first by size; below 0 it lost. None: neither.
-        number: How many to show; all, where there are fewer.
+        ids: Ids of the prompts.
+        clearness: How clearly the aligned model won each prompt, the larger the clearer; below 0 it lost. None: neither.
+        number: How many to show; all, if there are fewer.
         seed: The same seed picks the same rows.
     """
     decided = [(clear, index) for index, clear in enumerate(clearness) if clear is not None]
@@ -111,7 +111,7 @@ def _clear(verdict: Verdict) -> Clearness | None:
 
 
 def _verdict(judge: str, verdict: Verdict) -> dict[str, Any]:
-    """What a judge said of a pair, for people: `better` is the model that it prefers, tie, or empty for no label."""
+    """A judge's verdict on a pair for people: `better` is the model that it prefers, tie, or empty for no label."""
     given, swapped = verdict.rationales
     return {
         "judge": judge,
@@ -132,7 +132,7 @@ def _finite(score: float | None) -> float | None:
 def verdict_rows(
     prompts: Sequence[Mapping[str, Any]], verdicts: Mapping[str, Sequence[Verdict]]
 ) -> Iterator[dict[str, Any]]:
-    """Rows of the table of verdicts: each judge on each prompt, where the first answer is that of the aligned model."""
+    """Rows of the table of verdicts: each judge on each prompt; the first answer is the aligned model's."""
     for judge, found in verdicts.items():
         for row, verdict in zip(prompts, found, strict=True):
             yield {

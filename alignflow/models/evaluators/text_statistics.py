@@ -1,4 +1,4 @@
-"""Lengths, repetition and stop rate of both models' answers: where reward hacking shows first."""
+"""Lengths, repetition and stop rate of both models' answers: the first signs of reward hacking."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def ngrams(words: list[str], size: int) -> list[tuple[str, ...]]:
 
 
 def repetition(words: list[str], size: int = 3) -> float:
-    """Share of an answer's n-grams that stood in it before; 0 for an answer that is too short to repeat."""
+    """Share of an answer's n-grams that occurred in it before; 0 for an answer that is too short to repeat."""
     found = ngrams(words, size)
     return 1 - len(set(found)) / len(found) if found else 0.0
 

@@ -15,7 +15,7 @@ from alignflow.models.policy import completion_logps
 
 FILE = "token_credit.parquet"
 TOP = 0.1
-"""The share of tokens whose part of all credit is a metric."""
+"""The metric is the credit of this share of the tokens."""
 SCHEMA = pa.schema(
     [
         ("prompt_id", pa.string()),
@@ -32,7 +32,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     """log pi(y_t) - log pi_SFT(y_t), nats, of each token of the answers of both models, pi the aligned model.
 
     Times the beta of a DPO training it is the token's implicit reward (Rafailov et al. 2024, "From r to Q*", arXiv 2404.12358): beta
-    is left out, since a model does not know by which it was trained. Only the sum over an answer is the answer's reward; a single
+    is omitted, since a model does not record with which it was trained. Only the sum over an answer is the answer's reward; a single
     token's also holds the difference of two values.
 
     Writes token_credit.parquet: a row per answer with `prompt_id`, `model` (aligned or sft), `token_ids`, `tokens` (texts that join to

@@ -1,4 +1,4 @@
-"""Accuracy of both models by checks that a program makes, on greedy answers: before alignment and after it."""
+"""Accuracy of both models by programmatic checks of greedy answers: before and after alignment."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MOST_REASONS = 5
 def evaluate(inputs: EvaluationInputs) -> Evaluation:
     """Mean scores with Wilson's intervals, and their difference with Newcombe's.
 
-    The answers are greedy whatever `evaluate.temperature` is. A prompt whose answers cannot be checked is left out, counted and said;
-    an answer in which nothing can be read scores 0 and is counted, too.
+    The answers are greedy for any `evaluate.temperature`. A prompt whose answers cannot be checked is dropped and counted in a warning;
+    an unreadable answer scores 0 and is counted, too.
     """
     checker = checker_of(inputs.config.verifiable or PerRowRewardOptions(), "evaluate.verifiable")
     outcomes: dict[str, list[Outcome]] = {}
@@ -38,7 +38,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     reasons = Counter(outcome.reason for model in MODELS for outcome in outcomes[model] if outcome.score is None)
     if unchecked := len(inputs.prompts) - len(checked):
         inputs.run.warn(
-            f"verifiable: {unchecked} of {len(inputs.prompts)} prompts cannot be checked and are left out: "
+            f"verifiable: {unchecked} of {len(inputs.prompts)} prompts cannot be checked and are dropped: "
             + "; ".join(reason for reason, _ in reasons.most_common(MOST_REASONS))
         )
     confidence = inputs.config.confidence
@@ -59,7 +59,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
 
 
 def greedy_answers(inputs: EvaluationInputs, model: str) -> list[Answer]:
-    """The likeliest answers of a model; those that the stage has already, where it samples without chance."""
+    """Greedy answers of a model; those of the stage, if its temperature is 0."""
     if not inputs.config.temperature:
         return inputs.answers[model]
     made = sample_rows(sampling(inputs.config, temperature=0.0), inputs.paths[model], inputs.prompts, inputs.run)
@@ -81,7 +81,7 @@ def accuracy(outcomes: list[Outcome], confidence: float) -> dict[str, Any]:
 
 
 def difference(after: dict[str, Any], before: dict[str, Any]) -> dict[str, float | None]:
-    """The difference of two accuracies with the interval that Newcombe (1998, method 10) makes of two of Wilson's.
+    """The difference of two accuracies with the interval by Newcombe (1998, method 10) from two Wilson intervals.
 
     It takes the two as independent: on the same prompts they rise and fall together, so the interval is wider than it need be. It does not
     shrink to a point where no answer changed.

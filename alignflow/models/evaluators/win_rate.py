@@ -15,7 +15,7 @@ from alignflow.models.judges.base import IDENTICAL, Candidate, Judge, Verdict, f
 
 
 def evaluate(inputs: EvaluationInputs) -> Evaluation:
-    """Win rate with its interval for each judge; a pair that a judge gives no label is counted apart."""
+    """Win rate with its interval for each judge; a pair without a label is counted separately."""
     metrics: dict[str, float | None] = {}
     details: dict[str, Any] = {}
     by_judge: dict[str, list[Verdict]] = {}
@@ -31,7 +31,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
             found = summary(verdicts, inputs.config.confidence) | {"flagged": flagged(judge, asked)}
         if any((found["flagged"] or {}).values()):
             inputs.run.warn(
-                f"answers with marks of the judge's own, by which they may steer {name}: {found['flagged']} of {len(asked)} each"
+                f"answers with marks that may steer the judge {name}: {found['flagged']} of {len(asked)} each"
             )
         if words := unanswered(found.get("option_mass")):
             inputs.run.warn(f"{name}: {words}")
@@ -45,7 +45,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
 
 
 def judge_name(config: JudgeConfig) -> str:
-    """A short name: two rubrics are told apart by their constitution."""
+    """A short name: two rubrics differ by their constitution."""
     shown = config.options.get("constitution", "helpful" if config.name == "rubric" else config.options.get("model"))
     name = short(config.name)
     return f"{name}:{Path(str(shown)).stem}" if shown else name
@@ -60,7 +60,7 @@ def pairs(inputs: EvaluationInputs) -> list[tuple[Candidate, Candidate]]:
 
 
 def flagged(judge: Judge, asked: list[tuple[Candidate, Candidate]]) -> dict[str, int] | None:
-    """How many answers of each model have marks of the judge's own; None for a judge that no answer can speak to."""
+    """How many answers of each model have marks that address the judge; None for a judge that does not read text."""
     counts = {}
     for seat, model in enumerate(MODELS):
         flags = flags_of(judge, [pair[seat] for pair in asked])

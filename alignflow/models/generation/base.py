@@ -1,4 +1,4 @@
-"""What samples and scores: token ids in, token ids out. Engines stand in one table and share this protocol."""
+"""The protocol of engines that sample and score, token ids in and token ids out, and the functions that load one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Sampling:
         temperature: 0 takes the most probable token.
         top_p: Smallest set of tokens with this probability; 1 is off.
         top_k: This many tokens at most; 0 is off.
-        logps: Whether the log-probability of each drawn token is wanted, under the distribution that it was drawn from (temperature,
+        logps: Whether to return the log-probability of each drawn token under the distribution that it was drawn from (temperature,
             top_p and top_k applied).
     """
 
@@ -46,7 +46,7 @@ class Generation:
         ids: Its tokens, without the stop token, so that decoding `ids` gives the answer's text.
         ended: Whether the model stopped by itself; False if it was cut at the limit.
         stop: The stop token that ended it; None if it was cut.
-        logps: Where `Sampling.logps` asks for them: fp32 log-probabilities of `ids`, then that of the stop token where it ended.
+        logps: If `Sampling.logps`: fp32 log-probabilities of `ids`, then that of the stop token if there is one.
     """
 
     ids: tuple[int, ...]
@@ -56,7 +56,7 @@ class Generation:
 
     @property
     def tokens(self) -> int:
-        """Number of tokens that the model made, stop token included."""
+        """Number of generated tokens, stop token included."""
         return len(self.ids) + self.ended
 
 
@@ -64,7 +64,7 @@ class Generator(Protocol):
     """A loaded model that samples and scores.
 
     Attributes:
-        tokenizer: The tokenizer beside the model.
+        tokenizer: The model's tokenizer.
         context_length: Most tokens of prompt and completion together; None if the model has no limit.
     """
 
@@ -72,23 +72,23 @@ class Generator(Protocol):
     context_length: int | None
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """One completion per prompt; a row depends on its own prompt and seed, not on its batch (up to rounding)."""
+        """One completion per prompt; a row depends only on its prompt and seed, not on its batch (up to rounding)."""
 
     def score_options(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
         """For each prompt the log-probabilities (fp32) of the tokens `options` at the next position."""
 
     def sync(self, model: Any) -> None:
-        """Take up the weights of a model in training; one that runs that very model has nothing to do."""
+        """Load the weights of a model in training; does nothing if the generator runs that model itself."""
 
     def close(self) -> None:
-        """Give the model's memory back."""
+        """Free the model's memory."""
 
 
 def make_generator(path: Path, runtime: Runtime, config: GeneratorConfig | None = None) -> Generator:
-    """Load the model at `path` into the engine that `config` names, transformers where it is None.
+    """Load the model at `path` into the engine that `config` names, transformers if it is None.
 
     Raises:
-        RecipeError: the engine is unknown, an option of it is wrong, or it is a chat endpoint, which has no tokens.
+        RecipeError: the engine is unknown, one of its options is wrong, or it is a chat endpoint, which gives no tokens.
     """
     config = config or GeneratorConfig(name="transformers")
     row = generator_row(config)
@@ -109,7 +109,7 @@ def generator_row(config: GeneratorConfig) -> GeneratorRow:
 
 
 def generator_identity(config: GeneratorConfig | None) -> dict[str, Any]:
-    """What tells the engine of a row apart in its id in the journal: empty for transformers, else name, version, and options in the key."""
+    """The part of a row's journal id that identifies the engine: empty for transformers, else name, version, and options in the key."""
     if config is None or (config.name == "transformers" and not config.options):
         return {}
     row = generator_row(config)
@@ -118,7 +118,7 @@ def generator_identity(config: GeneratorConfig | None) -> dict[str, Any]:
 
 
 def _in_key(options: BaseModel) -> dict[str, Any]:
-    """The options that change results, those of sections in them too; models named by path enter a row's id by their content (`named_models`)."""
+    """The options that change results, nested sections included; models named by path enter a row's id by their content (`named_models`)."""
     kind, kept = type(options), dict[str, Any]()
     for name in kind.model_fields:
         if in_key(kind, name) and not content_kind(kind, name):
@@ -134,7 +134,7 @@ def make_live_generator(model: Any, tokenizer: Any, runtime: Runtime) -> Generat
 
 
 def make_live_engine(path: Path, runtime: Runtime, config: GeneratorConfig, longest: int) -> Any:
-    """An engine in a process of its own for a policy in training that was loaded from `path`; it has no weights before `take`.
+    """An engine in a separate process for a policy in training that was loaded from `path`; it has no weights before `take`.
 
     Args:
         path: Its checkpoint.
@@ -143,7 +143,7 @@ def make_live_engine(path: Path, runtime: Runtime, config: GeneratorConfig, long
         longest: Most tokens of prompt and answer together.
 
     Raises:
-        RecipeError: the engine is unknown, an option of it is wrong, or it cannot take up weights.
+        RecipeError: the engine is unknown, one of its options is wrong, or it cannot load new weights.
     """
     row = generator_row(config)
     if row.chat:
@@ -157,10 +157,10 @@ def make_live_engine(path: Path, runtime: Runtime, config: GeneratorConfig, long
 
 
 def check_lengths(prompts: Sequence[Sequence[int]], new_tokens: int, context_length: int | None, do: str) -> None:
-    """Refuse a prompt without tokens, and one that does not fit the context beside `new_tokens`; raises ModelError that says `do`."""
+    """Refuse a prompt without tokens, and one that does not fit the context together with `new_tokens`; raises ModelError with the advice `do`."""
     for index, prompt in enumerate(prompts):
         if not prompt:
-            raise ModelError("a prompt without tokens", where=f"row {index}", do="check the chat template")
+            raise ModelError("the prompt has no tokens", where=f"row {index}", do="check the chat template")
         if context_length is not None and len(prompt) + new_tokens > context_length:
             raise ModelError(
                 f"{len(prompt)} prompt tokens and {new_tokens} new ones exceed the context of {context_length}",

@@ -1,4 +1,4 @@
-"""What takes messages and gives text: endpoints that exchange no token ids. Engines share this protocol."""
+"""The protocol of chat engines, messages in and text out: endpoints that exchange no token ids."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class ChatRequest:
     """One question.
 
     Attributes:
-        messages: The conversation; it ends with a user's turn, or with the beginning of the answer where `continues`.
+        messages: The conversation; it ends with a user's turn, or with the beginning of the answer if `continues`.
         max_new_tokens: Longest reply.
         temperature: 0 takes the most probable token.
         top_p: Smallest set of tokens with this probability; 1 is off.
-        top_k: This many tokens at most, where the endpoint takes it; 0 is off.
-        seed: Of this reply, where the endpoint takes one.
-        choices: The only texts that the reply may be, one token each; their log-probabilities are wanted. Empty: free text.
-        continues: Whether the last message is the beginning of the assistant's answer, which the reply goes on with.
-        template_arguments: Values for variables of the chat template, where the endpoint takes them.
+        top_k: This many tokens at most, if the endpoint supports it; 0 is off.
+        seed: Seed of this reply, if the endpoint supports seeds.
+        choices: The only texts that the reply may be, one token each; their log-probabilities are asked for. Empty: free text.
+        continues: Whether the last message is the beginning of the assistant's answer, which the reply continues.
+        template_arguments: Values for variables of the chat template, if the endpoint supports them.
     """
 
     messages: tuple[Mapping[str, str], ...]
@@ -43,16 +43,16 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class ChatReply:
-    """What came back.
+    """A reply.
 
     Attributes:
-        text: The reply, without what a model thought before it.
+        text: The reply, without the model's thinking before it.
         ended: Whether the model stopped by itself.
         prompt_tokens: Tokens of the question, as the endpoint counts them; None if it does not say.
         completion_tokens: Tokens of the reply, likewise.
-        logps: Log-probabilities of the choices at the reply's first token, among all tokens where `whole`; a choice that the endpoint did
+        logps: Log-probabilities of the choices at the reply's first token, among all tokens if `whole`; a choice that the endpoint did
             not list is missing. None if the endpoint gives none.
-        whole: Whether `logps` are those among all tokens; else they are renormalised over the choices.
+        whole: Whether `logps` are over all tokens; otherwise they are renormalised over the choices.
         reason: Why there is no reply; empty if there is one.
     """
 
@@ -69,10 +69,10 @@ class ChatEngine(Protocol):
     """An endpoint that answers.
 
     Attributes:
-        identity: What tells its model from another in a row's id.
+        identity: Identifies its model in a row's id.
         reads_logps: Whether it gives log-probabilities of choices.
         continues: Whether it takes requests that continue an answer.
-        samples: How often a question with choices is to be asked where it gives no log-probabilities.
+        samples: How often to ask a question with choices if the endpoint gives no log-probabilities.
     """
 
     identity: str
@@ -80,23 +80,23 @@ class ChatEngine(Protocol):
 
     @property
     def reads_logps(self) -> bool:
-        """Whether it gives log-probabilities of choices; the first look asks the endpoint."""
+        """Whether it gives log-probabilities of choices; the first access asks the endpoint."""
 
     @property
     def continues(self) -> bool:
-        """Whether it takes requests that continue an answer; the first look asks the endpoint."""
+        """Whether it takes requests that continue an answer; the first access asks the endpoint."""
 
     def check_choices(self, choices: Sequence[str]) -> None:
-        """Refuse choices that are not one token each, as far as the endpoint tells; raises ModelError."""
+        """Refuse choices that are not one token each, if the endpoint says so; raises ModelError."""
 
     def reply(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
         """A reply to each request, in their order; raises ModelError if the endpoint does not answer after all retries.
 
-        What was answered before that is kept, and is not asked again.
+        Earlier replies are kept, and their requests are not sent again.
         """
 
     def close(self) -> None:
-        """Give connections and processes back."""
+        """Close connections and end processes."""
 
 
 def is_chat(config: GeneratorConfig | None) -> bool:
@@ -105,11 +105,11 @@ def is_chat(config: GeneratorConfig | None) -> bool:
 
 
 def make_chat_engine(path: Path, config: GeneratorConfig, run: Run) -> ChatEngine:
-    """The endpoint that `config` names; `path` is the model of the role, for an engine that serves it by itself.
+    """The endpoint that `config` names; `path` is the role's model, for an engine that serves it itself.
 
     Raises:
         RecipeError: an option is wrong.
-        UserError: what the engine needs is not installed.
+        UserError: a package that the engine needs is not installed.
     """
     row = generator_row(config)
     options = parse_options(row, config.options, "generator.options")

@@ -1,4 +1,4 @@
-"""Completions from an endpoint that takes messages: the work that the stage `sample` journals, without token ids."""
+"""Completions from an endpoint that takes messages: the rows that the stage `sample` journals, without token ids."""
 
 from __future__ import annotations
 
@@ -35,15 +35,13 @@ def chat_sampling(
     """The completions to ask for, and the work that asks for them.
 
     The endpoint renders and counts: `max_prompt_length` and `truncate` are not applied, and a prompt that it refuses as too long is an
-    error; so is one with tools. Where the model is another than `policy`, the run says so: the completions are off-policy.
+    error; so is one with tools. If the model is not `policy`, a warning says that the completions are off-policy.
     """
     assert config.generator is not None
     _check_texts(rows)
     with closing(make_chat_engine(policy, config.generator, run)) as engine:
         if engine.identity.startswith("server:"):
-            run.warn(
-                f"the completions are those of the model behind the endpoint ({engine.identity}), not of the policy"
-            )
+            run.warn(f"the completions are from the model behind the endpoint ({engine.identity}), not of the policy")
         settings = _settings(config)
         tasks = [
             _task(config, settings, engine, row, rows[row], index)
@@ -62,18 +60,18 @@ def chat_sampling(
 
 
 def _check_texts(rows: Sequence[dict[str, Any]]) -> None:
-    """Refuse what would not reach the endpoint: a request has texts alone."""
+    """Refuse prompts that a request cannot hold, since it has only texts."""
     for row in rows:
         if is_structured(row["prompt"]):
             raise DataError(
-                "a prompt with tools, calls of tools or thinking, and an endpoint is sent texts alone",
+                "the prompt has tools, tool calls or thinking, and an endpoint gets only texts",
                 where=f"row {row['id']}",
-                do="sample with transformers or vllm, or leave such prompts out",
+                do="use the engine transformers or vllm, or remove such prompts",
             )
 
 
 def _settings(config: SampleConfig) -> dict[str, Any]:
-    """What a completion's id holds beside its prompt and the engine's model."""
+    """The part of a completion's id besides its prompt and the engine's model."""
     assert config.generator is not None
     settings = config.model_dump(include={"max_new_tokens", "temperature", "top_p", "top_k", "seed"})
     models = named_models(config.generator)
@@ -106,15 +104,17 @@ def _asker(
 
 
 def _row(reply: ChatReply, identity: str) -> dict[str, Any]:
-    """A completion as the journal has it; its tokens are None if the endpoint counts none."""
+    """A completion in the journal's form; its tokens are None if the endpoint counts none."""
     if reply.reason == "too long":
         raise DataError(
             "a prompt is too long for the endpoint's model",
             where=f"row {identity}",
-            do="lower sample.max_new_tokens, leave such prompts out (data.max_prompt_tokens), or serve a longer context",
+            do="set sample.max_new_tokens to a smaller value, drop such prompts (data.max_prompt_tokens), or serve a longer context",
         )
     if reply.reason:
         raise ModelError(
-            f"no completion could be read ({reply.reason})", where=f"row {identity}", do="see the endpoint's log"
+            f"no reply can be read as a completion ({reply.reason})",
+            where=f"row {identity}",
+            do="see the endpoint's log",
         )
     return {"text": reply.text, "ended": reply.ended, "tokens": reply.completion_tokens}

@@ -1,4 +1,4 @@
-"""The decode loop: lines that decode side by side, and whose place the next prompt takes once they have ended."""
+"""The decode loop: lines decode together, and the next prompt takes the place of a line that has ended."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from alignflow.models.generation.base import Generation, Sampling
 from alignflow.models.generation.drawing import draw, drawn_logps
 from alignflow.models.generation.kv_cache import is_refillable
 
-# Lines that have ended are refilled or dropped once they are this share of all: both cost a pass or a copy.
+# Ended lines are refilled or dropped once they are this share of all, since that costs a pass or a copy.
 _SHARE = 0.125
-# Columns that no line uses any more are dropped once they are this share of the cache: it is copied then.
+# Columns that no line uses are dropped once they are this share of the cache, since that copies it.
 _UNUSED = 0.25
 
 Forward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Any], torch.Tensor]
@@ -24,21 +24,21 @@ Forward = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Any], torch.Tensor
 class Decoding:
     """Completions of some prompts, a limited number of them at a time.
 
-    A row depends on its prompt and its uniform numbers alone, up to rounding. Which rows stand side by side follows from the prompts
-    and from where they end, so that a rerun of the same rows rounds alike.
+    A row depends only on its prompt and its uniform numbers, up to rounding. Which rows decode together depends on the prompts
+    and on where they end, so a rerun of the same rows has the same rounding.
 
     Args:
-        prompts: Token ids, each at least one.
+        prompts: Token ids, at least one each.
         uniform: (rows, limit) fp64 numbers in [0, 1), one for each token that a row may draw.
         sampling: How to draw.
         forward: Logits after the last of `ids` from (ids, mask, position ids, cache): (lines, vocabulary).
         new_cache: Makes an empty cache with room for so many tokens after the prompt.
         stop: (stop tokens,) ids that end a row.
-        lines: Most rows that decode side by side.
+        lines: Most rows that decode together.
         tokens: Most tokens of a prefill's forward pass (or one prompt).
     """
 
-    def __init__(  # noqa: PLR0913 (what a model, a request and a machine bring)
+    def __init__(  # noqa: PLR0913 (settings of the model, the request and the machine)
         self,
         prompts: Sequence[tuple[int, ...]],
         uniform: torch.Tensor,
@@ -60,7 +60,7 @@ class Decoding:
 
     def run(self) -> list[Generation]:
         """All completions, in the order of the prompts."""
-        # Long prompts first: whoever comes later fits into a line of the cache as it is.
+        # Long prompts first: a later one then fits into an existing line of the cache.
         waiting = deque(
             sorted(range(len(self._prompts)), key=lambda row: (-len(self._prompts[row]), self._prompts[row], row))
         )
@@ -71,14 +71,16 @@ class Decoding:
         return self._completions()
 
     def _start(self, waiting: deque[int]) -> None:
-        """Take up the first rows."""
+        """Start the first rows."""
         rows = [waiting.popleft() for _ in range(min(self._most_lines, len(waiting)))]
         count, width = len(rows), len(self._prompts[rows[0]])
         self._cache = self._new_cache(self._sampling.max_new_tokens)
         self._refills = is_refillable(self._cache)
         self._live = torch.empty(count, dtype=torch.long, device=self._device)  # row of each line
         self._drawn = torch.zeros(count, dtype=torch.long, device=self._device)  # tokens that each line has drawn
-        self._positions = torch.zeros(count, dtype=torch.long, device=self._device)  # of each line's next token
+        self._positions = torch.zeros(
+            count, dtype=torch.long, device=self._device
+        )  # position of each line's next token
         self._running = torch.ones(count, dtype=torch.bool, device=self._device)
         self._mask = torch.zeros((count, width), dtype=torch.long, device=self._device)
         self._logits = torch.empty(0)
@@ -95,7 +97,7 @@ class Decoding:
                 tokens = self._drop_ended(tokens)
             self._mask = torch.cat([self._mask, self._mask.new_ones((len(tokens), 1))], dim=1)
             self._logits = self._forward(tokens[:, None], self._mask, self._positions[:, None], self._cache)
-            # A line that has ended stays where it is: further on there may be no position in the model's context.
+            # The position of an ended line does not advance: it could leave the model's context.
             self._positions = self._positions + self._running
         if self._refills and waiting and ended >= self._enough():
             self._refill(waiting)
@@ -129,7 +131,7 @@ class Decoding:
         return tokens[kept]
 
     def _refill(self, waiting: deque[int]) -> None:
-        """Give the lines that have ended to rows that wait, those of one prompt together where they fit."""
+        """Assign ended lines to waiting rows, those of one prompt together if they fit."""
         free = (~self._running).nonzero()[:, 0]
         rows = [waiting.popleft() for _ in range(min(len(free), len(waiting)))]
         split = rows[-1] if waiting and self._prompts[waiting[0]] == self._prompts[rows[-1]] else None
@@ -143,7 +145,7 @@ class Decoding:
         self._admit(rows, lines)
 
     def _drop_unused(self, longest: int) -> None:
-        """Forget the columns at the left that no running line uses, where they are many."""
+        """Drop the columns at the left that no running line uses, if there are many."""
         width = self._mask.shape[1]
         used = self._mask[self._running].any(dim=0).nonzero()[:, 0]
         unused = min(int(used[0]) if len(used) else width, width - longest)
@@ -153,7 +155,7 @@ class Decoding:
             self._mask = self._mask[:, unused:]
 
     def _admit(self, rows: list[int], lines: torch.Tensor) -> None:
-        """Run the model over the prompts of `rows`, equal ones once, and give each row its line."""
+        """Run the model over the prompts of `rows`, equal ones once, and assign each row its line."""
         unique = sorted({self._prompts[row] for row in rows}, key=lambda prompt: (len(prompt), prompt))
         whole = [list(range(len(unique)))]
         batches = make_micro_batches([len(prompt) for prompt in unique], self._most_tokens) if self._refills else whole

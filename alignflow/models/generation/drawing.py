@@ -1,4 +1,4 @@
-"""Drawing the next token: each row has its own stream of uniform numbers and inverts its own distribution."""
+"""Drawing the next token: each row inverts its distribution with its own stream of uniform numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BLOCK = 256  # tokens that are summed before the cumulative sum: summing is vec
 
 
 def uniform_streams(seeds: Sequence[int], length: int) -> torch.Tensor:
-    """Uniform numbers in [0, 1), shape (rows, length), fp64; a row depends on its own seed alone."""
+    """Uniform numbers in [0, 1), shape (rows, length), fp64; a row depends only on its seed."""
     streams = [numpy.random.Generator(numpy.random.Philox(key=seed)).random(length) for seed in seeds]
     return torch.from_numpy(numpy.stack(streams)) if streams else torch.empty(0, length, dtype=torch.float64)
 
@@ -21,7 +21,7 @@ def uniform_streams(seeds: Sequence[int], length: int) -> torch.Tensor:
 def draw(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """Next tokens, shape (rows,), from logits (rows, vocabulary) and one uniform number per row.
 
-    Sampling inverts the cumulative distribution, so that a row needs one number per token, whatever the
+    Sampling inverts the cumulative distribution, so a row needs one number per token for any
     vocabulary. Computed in fp32, summed in fp64.
     """
     logits = logits.float()
@@ -37,7 +37,7 @@ def draw(logits: torch.Tensor, uniform: torch.Tensor, sampling: Sampling) -> tor
 def drawn_logps(logits: torch.Tensor, tokens: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """Log-probabilities, (rows,) fp32, of drawn tokens (rows,) under the distribution that `draw` drew them from.
 
-    Greedy decoding has no choice: 0 for the most probable token.
+    With greedy decoding it is 0, for the most probable token.
     """
     logits = logits.float()
     if sampling.temperature == 0:
@@ -55,10 +55,10 @@ def _heated(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 
 
 def _kept(probabilities: torch.Tensor, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
-    """What top_k and top_p leave: weights, the largest first and 0 where cut, and the token of each."""
+    """The distribution after top_k and top_p: weights, the largest first and 0 where cut, and the token of each."""
     count = min(sampling.top_k, probabilities.shape[-1]) if sampling.top_k else probabilities.shape[-1]
     best, order = _sorted(probabilities, count)
-    # top_p is a share of what top_k left over: the two cut one after the other, as elsewhere.
+    # top_p is a share of what is left after top_k, as in other libraries.
     best = best / best.sum(dim=-1, keepdim=True)
     before = best.cumsum(dim=-1) - best
     return best.masked_fill(before >= sampling.top_p, 0.0), order
@@ -71,7 +71,7 @@ def _sorted(probabilities: torch.Tensor, count: int) -> tuple[torch.Tensor, torc
 
 
 def _invert(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """The first place whose cumulative weight exceeds a share `uniform` of the total: its block first, then its place there."""
+    """The first place whose cumulative weight exceeds the share `uniform` of the total: first its block, then the place in it."""
     spare = -weights.shape[-1] % _BLOCK
     blocks = (torch.nn.functional.pad(weights, (0, spare)) if spare else weights).unflatten(-1, (-1, _BLOCK))
     sums = blocks.sum(dim=-1, dtype=torch.float64)
@@ -84,6 +84,6 @@ def _invert(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
 
 def _first_above(cumulative: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    # A target below the total may round up to it: the last place that has weight takes it.
+    # A target below the total may round up to it: then the last place with weight is taken.
     last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
     return torch.minimum(torch.searchsorted(cumulative, target, right=True), last)

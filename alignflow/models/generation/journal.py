@@ -1,4 +1,4 @@
-"""A journal of rows: what was computed is never computed again, and a kill loses the batch in flight alone."""
+"""A journal of rows: no row is computed twice, and a kill loses only the batch in flight."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TEMPORARY = ".batch-"
 
 
 class RowWork(NamedTuple):
-    """Rows that a stage needs, as `RowJournal.compute` takes them."""
+    """Rows that a stage needs, the arguments of `RowJournal.compute`."""
 
     ids: Sequence[str]
     batch_size: int
@@ -30,16 +30,16 @@ class RowJournal:
     """Results of rows on disk, one JSON file per committed batch, in a directory that survives kills.
 
     Each file carries a digest. Rows of a batch whose bytes changed on disk are dropped and computed again, and so are those of
-    an older alignflow, whose batches had no digest; `note` hears how many.
+    an older alignflow, whose batches had no digest; `note` gets their number.
 
-    A row is known by a text id that must contain everything that its result depends on. Results are JSON values;
-    they always pass through JSON, so that a resumed run sees the same bytes as an undisturbed one. Several processes may
-    write at once, on several machines too where they share the file system.
+    A row has a text id that must contain everything that its result depends on. Results are JSON values;
+    they always pass through JSON, so that a resumed run sees the same bytes as an uninterrupted one. Several processes may
+    write at once, also from several machines with a shared file system.
 
     Args:
-        directory: Made where it is missing. What dead processes left half-written in it is removed: those of this host, and
-            files of other hosts that nobody wrote to for an hour.
-        note: Hears in one sentence of batches that are dropped.
+        directory: Created if it is missing. Half-written files of dead processes are removed: those of this host, and
+            files of other hosts that nobody has written to for an hour.
+        note: Called with one sentence about dropped batches.
     """
 
     def __init__(self, directory: Path, note: Callable[[str], None] = print):
@@ -48,9 +48,9 @@ class RowJournal:
         remove_abandoned(directory, _TEMPORARY)
 
     def known(self, files: Iterable[str] | None = None) -> dict[str, Any]:
-        """All committed results by row id, or those of some files; rows of a batch that cannot be trusted are computed again.
+        """All committed results by row id, or those of some files; rows of a damaged batch are computed again.
 
-        Such a batch is removed. One that the file system does not hand out is left: the next reader may get it.
+        Such a batch is removed. A batch that the file system fails to read is left for the next reader.
         """
         rows: dict[str, Any] = {}
         dropped = {"whose bytes changed on disk": 0, "that carry no digest, because an older alignflow wrote them,": 0}
@@ -76,9 +76,9 @@ class RowJournal:
         progress: Callable[[int, int], None] | None = None,
         known: dict[str, Any] | None = None,
     ) -> list[Any]:
-        """Results of the rows `ids`, in their order; `function` computes the missing ones: all but `known`, or what `known()` says.
+        """Results of the rows `ids`, in their order; `function` computes the missing ones: all but `known`, by default `known()`.
 
-        The rows that are missing are planned in the given order, `batch_size` at a time, and committed batch by
+        The missing rows are planned in the given order, `batch_size` at a time, and committed batch by
         batch. `function` takes positions in `ids` and returns one JSON value for each; `progress` gets (done, total).
         """
         rows = self.known() if known is None else dict(known)
@@ -93,14 +93,14 @@ class RowJournal:
         return [rows[identity] for identity in ids]
 
     def fill(self, work: RowWork, share: Share) -> int:
-        """Compute and commit the rows that fall to `share`, and return how many; the journal is all that the others see of it.
+        """Compute and commit the rows of the shard `share`, and return how many; the results are only in the journal.
 
-        The plan is that of an undisturbed run, and whole batches of it are assigned to shards in turn, so that a row is computed beside
-        the same rows whatever the number of shares: floating-point results may depend on a row's batch. `progress` counts the
-        rows of this share alone.
+        The plan is that of an uninterrupted run, and whole batches of it are assigned to shards in turn, so a row is computed with
+        the same rows for any number of shards: floating-point results may depend on a row's batch. `progress` counts only the
+        rows of this shard.
         """
         planned = shared(plan(work.ids, self.known(share.known_files()), work.batch_size), share)
-        now = self.known()  # an earlier attempt, or another run, may have been here since the plan was made
+        now = self.known()  # an earlier attempt or another run may have written rows since the plan was made
         missing = [batch for group in planned if (batch := [index for index in group if work.ids[index] not in now])]
         total, done = sum(map(len, missing)), 0
         tell = work.progress or (lambda done, total: None)
@@ -125,13 +125,13 @@ class RowJournal:
 
 
 def model_identity(path: Path) -> str:
-    """What tells one model from another in a row's id: its digest in the store; empty for a path outside one."""
+    """The part of a row's id that identifies a model: its digest in the store; empty for a path outside a store."""
     artifact = artifact_of(path)
     return checked_manifest(artifact).digest if artifact else ""
 
 
 def plan(ids: Sequence[str], known: dict[str, Any], batch_size: int) -> Iterator[list[int]]:
-    """Batches of positions of the rows that `known` lacks, in the given order; an id that stands twice is planned once."""
+    """Batches of positions of the rows that `known` lacks, in the given order; a repeated id is planned once."""
     seen = set(known)
     missing = []
     for index, identity in enumerate(ids):
@@ -143,7 +143,7 @@ def plan(ids: Sequence[str], known: dict[str, Any], batch_size: int) -> Iterator
 
 
 def shared(batches: Iterable[list[int]], share: Share) -> list[list[int]]:
-    """The batches of a plan that fall to a share: in turn, because a plan goes from short rows to long ones."""
+    """The batches of a plan for a shard: every n-th, because a plan goes from short rows to long ones."""
     return list(batches)[share.number :: share.of]
 
 

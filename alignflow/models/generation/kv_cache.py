@@ -1,4 +1,4 @@
-"""A key-value cache that grows in place and whose lines are refilled, where the stock one copies itself at every token."""
+"""A key-value cache that grows in place and whose lines are refilled, while the one of transformers copies itself at every token."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from transformers.cache_utils import DynamicLayer
 class RoomyLayer(DynamicLayer):
     """A full-attention layer whose tensors (batch, heads, length, width) are views of buffers with room to grow.
 
-    Whatever the base class does to `keys` and `values` (select rows, crop) stays correct: buffers are made anew
-    when the views are no longer the ones handed out last.
+    Changes of `keys` and `values` by the base class (select rows, crop) are safe: new buffers are made
+    if the views are not the ones returned last.
     """
 
     keys: torch.Tensor
@@ -44,7 +44,7 @@ class RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def place(self, lines: torch.Tensor, other: DynamicLayer, sources: torch.Tensor, shape: tuple[int, int]) -> None:
-        """Put prompts of another cache into lines of this one, at the right end; `shape` makes an empty one (batch, length)."""
+        """Copy prompts of another cache into lines of this one, at the right end; with `shape`, into a new one (batch, length)."""
         if not self.is_initialized:
             self.lazy_initialization(other.keys, other.values)
             self._buffers = (self._blank(other.keys, shape), self._blank(other.values, shape))
@@ -54,7 +54,7 @@ class RoomyLayer(DynamicLayer):
         self.values[lines, :, start:] = other.values[sources]
 
     def drop_left(self, count: int) -> None:
-        """Forget the first `count` tokens of every line."""
+        """Drop the first `count` tokens of every line."""
         self.keys, self.values = self.keys[:, :, count:], self.values[:, :, count:]
 
     def _hand_out(self, end: int) -> None:
@@ -63,7 +63,7 @@ class RoomyLayer(DynamicLayer):
         self._handed_out = self.keys
 
     def _blank(self, like: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-        # Zeros, not garbage: what a mask hides is multiplied by 0, and 0 times infinity is not a number.
+        # Zeros, not garbage: masked values are multiplied by 0, and 0 times infinity is NaN.
         return like.new_zeros((shape[0], like.shape[1], shape[1] + self._room, like.shape[3]))
 
     def _roomier(self, old: torch.Tensor, states: torch.Tensor, start: int, end: int) -> torch.Tensor:
@@ -82,5 +82,5 @@ def make_cache(config: PretrainedConfig, room: int) -> DynamicCache:
 
 
 def is_refillable(cache: DynamicCache) -> bool:
-    """Whether lines of the cache can be given to other prompts: all of its layers attend to everything."""
+    """Whether lines of the cache can be reused for other prompts: all of its layers have full attention."""
     return bool(cache.layers) and all(type(layer) is RoomyLayer for layer in cache.layers)

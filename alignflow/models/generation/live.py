@@ -1,7 +1,7 @@
-"""What samples for a policy in training: the model itself, or an engine in another process that takes up its weights.
+"""Samples for a policy in training: with the model itself, or with an engine in another process that loads its weights.
 
-An engine that has taken up weights is probed before it samples: it and the trainer say how probable the tokens of fixed
-texts are, and both must say the same.
+An engine that has loaded weights is checked before it samples: it and the trainer compute log-probabilities of fixed
+texts, which must agree.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from alignflow.models.policy import Policy
 
 
 class WeightTaker(Generator, Protocol):
-    """An engine that computes elsewhere, with weights that it is given."""
+    """An engine in another process, with weights that it is given."""
 
     version: str
 
     def take(self, model: Any) -> None:
-        """Take up the weights of a model in training; whoever calls it checks the result."""
+        """Load the weights of a model in training; the caller checks the result."""
 
 
 class LiveSampler:
@@ -57,7 +57,7 @@ class LiveSampler:
 
     @property
     def foreign(self) -> bool:
-        """Whether the engine computes apart from the trainer, so that its log-probabilities are its own and have to be kept."""
+        """Whether the engine is not the trainer's model, so that its log-probabilities differ and must be kept."""
         return self._own is None
 
     @property
@@ -67,20 +67,20 @@ class LiveSampler:
 
     @property
     def figures(self) -> dict[str, float]:
-        """What the last probe found, for the curves: empty where the policy's own model samples."""
+        """The result of the last check, for the curves: empty if the policy itself samples."""
         return dict(self._figures)
 
     def sync(self, model: Any) -> None:
-        """Hear that the policy has other weights: they are taken up before the next answers are sampled."""
+        """Record that the policy's weights changed: they are loaded before the next answers are sampled."""
         assert model is self._policy.model
         self._stale = True
 
     def prepare(self) -> None:
-        """Take up the policy's weights as they are now, where another engine has earlier ones; every process must call it.
+        """Load the policy's current weights if another engine has earlier ones; every process must call it.
 
         Raises:
-            TrainingError: the engine does not compute what the trainer does; says by how much they differ.
-            ModelError: the engine does not start, or ended.
+            TrainingError: the engine's results differ from the trainer's; says by how much.
+            ModelError: the engine does not start, or has ended.
         """
         if not self.foreign or not self._stale:
             return
@@ -93,10 +93,10 @@ class LiveSampler:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """Sample inside: the weights are the policy's, and a model that is shared out (ZeRO 3) is whole in each process.
+        """A context to sample in: the weights are the policy's, and a partitioned model (ZeRO 3) is gathered in each process.
 
-        Every process must enter and leave it together; inside, each may ask as often as it likes. An engine that takes up
-        weights keeps those of the beginning until the end, also where the policy learns meanwhile.
+        Every process must enter and leave it together; inside, each may sample any number of times. A separate engine
+        keeps the weights of the beginning until the end, even if the policy is updated meanwhile.
         """
         if self._inside:
             yield
@@ -110,7 +110,7 @@ class LiveSampler:
                 self._inside = False
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """One completion per prompt, by the weights of the last `prepare`, or where the policy's model samples, its own."""
+        """One completion per prompt, with the weights of the last `prepare`, or the current ones if the policy itself samples."""
         with self.session():
             return self._engine.generate(prompts, sampling, seeds)
 
@@ -149,10 +149,10 @@ class LiveSampler:
         for each in everyone:
             if allowed := too_far(each, precision):
                 raise TrainingError(
-                    f"vLLM {engine.version} took up the policy's weights and does not compute what the trainer does: log-probabilities of "
+                    f"vLLM {engine.version} loaded the policy's weights, and its results differ from the trainer's: log-probabilities of "
                     f"{each.tokens} tokens of fixed texts differ by {each.mean:.3g} on average and {each.most:.3g} at most ({allowed})",
                     where="align.options.generator",
-                    do="set it to transformers, and report it with the model's config.json",
+                    do="set it to transformers, and report the problem with the model's config.json",
                 )
         self._figures = {
             "sampling/probe_difference": worst.most,

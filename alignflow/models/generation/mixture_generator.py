@@ -1,4 +1,4 @@
-"""Samples from a geometric mixture of two models: each token's distribution is mixed anew from both."""
+"""Samples from a geometric mixture of two models: every token's distribution is a mixture of both."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def geometric_mixture(policy: torch.Tensor, reference: torch.Tensor, mixture_coe
     """
     wider = torch.promote_types(policy.dtype, torch.float32)
     own, other = (values.to(wider).log_softmax(-1) for values in (policy, reference))
-    # A token that one model rules out stays out at a weight above 0; 0 times -inf would not be a number.
+    # A token with probability 0 in one model has 0 in the mixture if that model's weight is above 0; 0 times -inf would be NaN.
     terms = [weight * values for weight, values in ((1 - mixture_coef, own), (mixture_coef, other)) if weight]
     return torch.stack(terms).sum(0).log_softmax(-1)
 
@@ -51,13 +51,13 @@ class PairedCache:
 class MixtureGenerator:
     """Samples from policy^(1 - c) reference^c, normalised at each token.
 
-    A row depends on its prompt and seed alone, up to rounding, as with one model.
+    A row depends only on its prompt and seed, up to rounding, as with one model.
 
     Args:
         policy: Runs the policy.
-        reference: Runs the reference: another model with the same vocabulary, or the policy's own.
+        reference: Runs the reference: another model with the same vocabulary, or the policy's.
         mixture_coef: c.
-        within: Context in which the reference's forward passes run: where both are one model, it switches the adapter off.
+        within: Context for the reference's forward passes: if both are the same model, it switches the adapter off.
     """
 
     def __init__(
@@ -97,5 +97,5 @@ class MixtureGenerator:
         with self._within():
             other = self._reference._forward(ids, mask, positions, cache.second)
         size = self._policy._vocabulary
-        # The decode loop divides by the temperature: what it then draws from is the mixture of the two heated distributions.
+        # The decode loop divides by the temperature: it then draws from the mixture of the two distributions at that temperature.
         return geometric_mixture(own[:, :size], other[:, :size], self._coefficient)

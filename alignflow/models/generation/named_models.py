@@ -1,4 +1,4 @@
-"""What lies at the paths of models that a config names outside a store: a row's id must not take a path for its content."""
+"""The content of models outside a store that a config names by path: a row's id must not depend on the path alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alignflow.data.configs.base import content_kind
 
 
 def named_models(config: BaseModel) -> dict[str, str]:
-    """What every model that a config names outside a store holds now, by its place in the config; empty for none.
+    """The current content of every model outside a store that a config names, by its place in the config; empty for none.
 
     `model_identity` does not cover such models, and with their paths alone a later model at the same path would reuse their rows.
     """
@@ -26,7 +26,7 @@ def named_models(config: BaseModel) -> dict[str, str]:
 
 
 def content_outside(path: Path | str | None) -> str:
-    """The digest of a directory outside a store, or the name of a model of the Hub; empty for one of a store, for a file, and for None."""
+    """The digest of a directory outside a store, or the name of a model of the Hub; empty for a model in a store, for a file, and for None."""
     if path is None or Path(path).is_file():
         return ""
     directory = Path(path).absolute()
@@ -42,5 +42,5 @@ def _state(directory: Path) -> tuple[tuple[str, int, int], ...]:
 
 @functools.lru_cache(maxsize=64)
 def _content(directory: Path, state: tuple[tuple[str, int, int], ...]) -> str:
-    """The digest of all files; `state` is when they were last seen to change: rows ask for one model thousands of times."""
+    """The digest of all files, cached by `state`, their time of change: it is needed thousands of times for one model."""
     return digest_of({name: file_digest(directory / name) for name, _, _ in state})

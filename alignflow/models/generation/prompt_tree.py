@@ -1,4 +1,4 @@
-"""Prompts as one tree, in one forward pass without padding: what several of them begin with is computed once.
+"""Prompts as one tree, in one forward pass without padding: a common beginning is computed once.
 
 Judge questions share a lot: all begin with the same instructions, and the two orders of a pair with the same conversation.
 """
@@ -16,9 +16,9 @@ from alignflow.models.attention import FAR, LARGEST_RECTANGLE, SPARE, Layout, Re
 from alignflow.models.batching import group_similar
 
 AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
-"""Largest difference of logits, as a share of the largest one, at which two ways to compute them count as one."""
+"""Largest difference of logits, as a share of the largest one, at which two ways to compute them count as equal."""
 
-_SHORTEST_RUN = 8  # tokens: where fewer are shared, computing them twice is cheaper than one more piece of attention
+_SHORTEST_RUN = 8  # tokens: if fewer are shared, computing them twice is cheaper than one more piece of attention
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Run:
     Attributes:
         start: Place of its first token in the packed sequence.
         length: Its tokens.
-        before: Places of the tokens before it, from the first of the prompt on, as stretches (start, length).
+        before: Places of the tokens before it, from the first of the prompt on, as ranges (start, length).
     """
 
     start: int
@@ -43,7 +43,7 @@ class Run:
 
 @dataclass(frozen=True)
 class PromptTree:
-    """Prompts laid end to end, each shared beginning once.
+    """Prompts end to end, each shared beginning once.
 
     Attributes:
         input_ids: (1, T) int64.
@@ -59,7 +59,7 @@ class PromptTree:
 
 
 def shared_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two prompts begin with in common."""
+    """Length in tokens of the common beginning of two prompts."""
     shortest = min(len(one), len(other))
     low, high = 0, shortest
     while low < high:  # bisection: a comparison of slices is a hundred times as fast as one in Python
@@ -85,14 +85,14 @@ def tree_batches(prompts: Sequence[tuple[int, ...]], most: int) -> list[list[int
 
 
 def grow(prompts: Sequence[tuple[int, ...]], device: str | torch.device = "cpu") -> PromptTree:
-    """The tree of some prompts; each has at least one token, and equal ones stand for one."""
+    """The tree of some prompts; each has at least one token, and equal ones are one."""
     flat: list[int] = []
     positions: list[int] = []
     runs: list[Run] = []
     last = [0] * len(prompts)
 
     def add(members: list[int], depth: int, before: tuple[tuple[int, int], ...]) -> None:
-        """Lay the run from `depth` on that sorted `members` share, then what follows it."""
+        """Add the run from `depth` on that sorted `members` share, then its branches."""
         first, end = prompts[members[0]], shared_length(prompts[members[0]], prompts[members[-1]])
         if end > depth:
             runs.append(Run(len(flat), end - depth, before))
@@ -118,7 +118,7 @@ def grow(prompts: Sequence[tuple[int, ...]], device: str | torch.device = "cpu")
 
 
 def _branches(prompts: Sequence[tuple[int, ...]], members: list[int], depth: int) -> list[list[int]]:
-    """Sorted members, split where they part within the next few tokens; one that shares too little stands alone."""
+    """Sorted members, split where they differ within the next few tokens; a prompt that shares too little is alone."""
     branches: list[list[int]] = []
     for member in members:
         if branches:
@@ -133,7 +133,7 @@ def _branches(prompts: Sequence[tuple[int, ...]], members: list[int], depth: int
 
 
 def tree_layout(tree: PromptTree) -> Layout:
-    """How the attention of a tree is computed: runs that see similarly many tokens side by side."""
+    """How the attention of a tree is computed: runs with a similar number of tokens to attend to are computed together."""
     rectangles = []
     for rooted in (True, False):
         chosen = [index for index, run in enumerate(tree.runs) if bool(run.before) != rooted]
@@ -154,7 +154,7 @@ def _rectangle(runs: Sequence[Run], positions: torch.Tensor) -> Rectangle:
 
 
 def _places(rows: Sequence[Sequence[tuple[int, int]]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """(rows, longest) places of each row's stretches, filled up with its last one; and which are its own."""
+    """(rows, longest) places of each row's ranges, padded with its last one; and which are not padding."""
     places = [torch.cat([torch.arange(start, start + length) for start, length in row]) for row in rows]
     longest = max(map(len, places))
     lengths = torch.tensor([len(row) for row in places])
@@ -182,10 +182,10 @@ def _logits(model: Any, tree: PromptTree, takes_last: bool) -> torch.Tensor:
 
 @torch.no_grad()
 def computes_trees(model: Any, takes_last: bool) -> bool:
-    """Whether this model gives a tree's prompts the logits that it gives each alone; tried on four short prompts.
+    """Whether this model gives the same logits for the prompts of a tree as for each alone; tested on four short prompts.
 
-    Models with an attention of their own (ALiBi, position bias, soft caps, sinks), with recurrent or convolution layers, or with
-    positions that they count themselves, do not.
+    Models with special attention (ALiBi, position bias, soft caps, sinks), with recurrent or convolution layers, or with
+    positions that they compute themselves do not.
     """
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     device = next(model.parameters()).device
@@ -205,7 +205,7 @@ def computes_trees(model: Any, takes_last: bool) -> bool:
         layout = tree_layout(tree)
         with attention.packing(model), attention.laid_out(layout):
             together = _logits(model, tree, takes_last).float()
-    except Exception:  # noqa: BLE001 (whatever a model's code raises at an attention that is not its own means: no trees)
+    except Exception:  # noqa: BLE001 (any error that a model's code raises with this attention means: no trees)
         return False
     in_bf16 = torch.is_autocast_enabled(device.type) or next(model.parameters()).dtype != torch.float32
     tolerance = AGREEMENT[torch.bfloat16 if in_bf16 else torch.float32]

@@ -13,22 +13,22 @@ MINUTE_S = 60.0
 
 @dataclass
 class Grant:
-    """One request that was let through: when (seconds of the clock), and the tokens that it counts for."""
+    """One request that was admitted: when (seconds of the clock), and its tokens."""
 
     time_s: float
     tokens: int
 
 
 class RateLimit:
-    """Lets requests through so that no window of 60 seconds has more of them, or of their tokens, than is allowed.
+    """Delays requests so that no window of 60 seconds has more of them, or of their tokens, than is allowed.
 
-    A request that alone has more tokens than a minute allows goes through in an empty window: else it never would.
+    A request with more tokens than a minute allows is admitted in an empty window; otherwise it never would be.
 
     Args:
         requests: Most requests in a minute; None: no limit.
         tokens: Most tokens in a minute; None: no limit.
         clock: Seconds that never go back.
-        wait: Called with seconds to wait; raises what ends the waiting.
+        wait: Called with seconds to wait; may raise to end the waiting.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def watch(self, wait: Callable[[float], None]) -> None:
-        """Wait by this from now on: one that can be ended."""
+        """Use this function to wait from now on; it can be interrupted."""
         self._wait = wait
 
     def take(self, tokens: int) -> Grant:
@@ -59,12 +59,12 @@ class RateLimit:
             self._wait(delay)
 
     def settle(self, grant: Grant, tokens: int) -> None:
-        """Correct the tokens of a request once they are known."""
+        """Correct a request's tokens once their number is known."""
         with self._lock:
             grant.tokens = tokens
 
     def _delay(self, tokens: int) -> float:
-        """Seconds until a request may go, as far as it is known now; 0: now."""
+        """Seconds until a request may go, by what is known now; 0: now."""
         now = self._clock()
         while self._grants and now - self._grants[0].time_s >= MINUTE_S:
             self._grants.popleft()

@@ -1,4 +1,4 @@
-"""A journal of replies: what an endpoint answered, and was paid for, is on disk before anything else is done with it.
+"""A journal of replies: a reply that was paid for is on disk before anything else is done with it.
 
 The row journal commits whole batches of rows. This one keeps each reply the moment it arrives, so that a batch that dies in the middle
 is not paid for again.
@@ -25,7 +25,7 @@ _DIGITS = 32
 
 
 class _Place(NamedTuple):
-    """Where a reply stands: file, first byte, number of bytes."""
+    """The place of a reply: file, first byte, number of bytes."""
 
     path: Path
     start: int
@@ -35,12 +35,12 @@ class _Place(NamedTuple):
 class ReplyJournal:
     """Replies on disk by the id of their request: one line of JSON each, behind its digest, in files that only grow.
 
-    Several processes and machines may write at once, each into a file of its own. A line whose digest does not fit is dropped: the last
-    one of a process that was killed while it wrote, or one whose bytes changed on disk. `note` hears how many.
+    Several processes and machines may write at once, each into its own file. A line with a wrong digest is dropped: the last
+    one of a process that was killed while it wrote, or one whose bytes changed on disk. `note` gets their number.
 
     Args:
-        directory: The run's directory of rows; made where it is missing.
-        note: Hears in one sentence of what was dropped.
+        directory: The run's directory of rows; created if it is missing.
+        note: Called with one sentence about dropped lines.
     """
 
     def __init__(self, directory: Path, note: Callable[[str], None] = print):
@@ -64,7 +64,7 @@ class ReplyJournal:
         return len(self._places)
 
     def get(self, identity: str) -> dict[str, Any] | None:
-        """The reply to a request; None if there is none, or where its bytes changed since the journal was opened."""
+        """The reply to a request; None if there is none, or if its bytes changed since the journal was opened."""
         with self._lock:
             place = self._places.get(identity)
         if place is None:
@@ -78,7 +78,7 @@ class ReplyJournal:
         return None
 
     def add(self, identity: str, reply: dict[str, Any]) -> None:
-        """Write a reply; when this returns, it outlives the process and the machine."""
+        """Write a reply; it is synced to disk when this returns."""
         text = canonical_json({"id": identity, "reply": reply})
         line = f"{text_digest(text)[:_DIGITS]} {text}\n".encode()
         with self._lock:
@@ -90,7 +90,7 @@ class ReplyJournal:
             self._places[identity] = _Place(self._path, start, len(line))
 
     def close(self) -> None:
-        """Close this process's file; what is in it stays."""
+        """Close this process's file, which is kept."""
         with self._lock:
             if self._file is not None:
                 os.close(self._file)
@@ -100,7 +100,7 @@ class ReplyJournal:
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with contextlib.suppress(
             OSError
-        ):  # some network file systems have no locks; then a torn line may be one in the making
+        ):  # some network file systems have no locks; then a torn line may be one that is being written
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         sync(self._directory)
         return file
@@ -113,7 +113,7 @@ class _Found(NamedTuple):
 
 
 def _read(path: Path) -> _Found:
-    """What a file holds; a line without an end is torn, unless the process that writes it is alive."""
+    """The replies of a file; a line without an end is torn, unless the process that writes it is alive."""
     places: dict[str, _Place] = {}
     torn = damaged = 0
     for start, line in _lines(path):
@@ -136,7 +136,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _checked(line: bytes) -> dict[str, Any] | None:
-    """The body of a line; None if the line is not whole."""
+    """The body of a line; None if the line is incomplete or damaged."""
     digest, _, text = line.partition(b" ")
     try:
         written = text.removesuffix(b"\n").decode()
@@ -149,7 +149,7 @@ def _checked(line: bytes) -> dict[str, Any] | None:
 
 
 def _is_written(path: Path) -> bool:
-    """Whether a living process holds the file open to write."""
+    """Whether a living process has the file open to write."""
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The sampling stage: n candidate answers per prompt, each with its own seed, journalled batch by batch."""
+"""The sampling stage: n candidate answers per prompt, each with its own seed, journalled in batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN_PROMPTS = 5
 
 @dataclass(frozen=True)
 class _Task:
-    """One completion to make: its prompt's row, token ids, and identity in the journal."""
+    """One completion to sample: its prompt's row, token ids, and id in the journal."""
 
     row: int
     prompt: tuple[int, ...]
@@ -39,7 +39,7 @@ def sample(config: SampleConfig, *, policy: Path, prompts: Path, run: Run) -> di
     """Sample `config.n` completions for each prompt of `prompts`/train.parquet from the checkpoint `policy`.
 
     Writes completions/train.parquet in the order of the prompts, and statistics.json. Raises DataError if there
-    are no prompts, or where one is over-long and `config.truncate` is off.
+    are no prompts, or if one is too long and `config.truncate` is off.
     """
     made = sample_rows(config, policy, _prompts(config, prompts), run)
     write_table(made, "completions", run.out / "completions" / "train.parquet")
@@ -56,7 +56,7 @@ def sample(config: SampleConfig, *, policy: Path, prompts: Path, run: Run) -> di
 
 
 def fill_samples(config: SampleConfig, *, policy: Path, prompts: Path, run: Run, share: Share) -> None:
-    """Journal a share of the completions that `sample` will take."""
+    """Journal a shard of the completions of `sample`."""
     fill_rows(config, policy, _prompts(config, prompts), run, share)
 
 
@@ -66,13 +66,11 @@ def _prompts(config: SampleConfig, directory: Path) -> list[dict[str, Any]]:
         raise DataError(
             f"no prompt is in part {config.prompt_part} of {config.prompt_parts}",
             where=str(directory),
-            do="lower rounds.prompt_parts or sample.prompt_parts, or give more prompts",
+            do="set rounds.prompt_parts or sample.prompt_parts to a smaller value, or use more prompts",
         )
     rows = chosen_prompts(rows, config.max_prompts)
     if not rows:
-        raise DataError(
-            "no prompts to sample from", where=str(directory), do="give prompts or demonstrations in the recipe's data"
-        )
+        raise DataError("no prompts to sample from", where=str(directory), do="set data.prompts or data.demonstrations")
     return rows
 
 
@@ -86,7 +84,7 @@ def sample_rows(config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any
 def fill_rows(
     config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run, share: Share, before: int = 0
 ) -> int:
-    """Journal a share of what `sample_rows` takes, and return its size; `before` of a stage's rows were done earlier."""
+    """Journal a shard of the completions of `sample_rows`, and return its size; `before` of the stage's rows were done earlier."""
     with _sampling(config, policy, rows, run) as (_, work):
         progress = lambda done, total: run.progress(before + done, before + total, "completions")  # noqa: E731
         return RowJournal(run.rows, run.note).fill(work._replace(progress=progress), share)
@@ -96,7 +94,7 @@ def fill_rows(
 def _sampling(
     config: SampleConfig, policy: Path, rows: Sequence[dict[str, Any]], run: Run, says_cuts: bool = False
 ) -> Iterator[tuple[Sequence[_Task | ChatTask], RowWork]]:
-    """The completions to make, and the work that makes them with a loaded generator, or with an endpoint."""
+    """The completions to sample, and the work that samples them with a loaded generator or an endpoint."""
     if is_chat(config.generator):
         with chat_sampling(config, policy, rows, run) as asked:
             yield asked
@@ -109,7 +107,7 @@ def _sampling(
             for row in range(len(rows))
             for index in range(config.n)
         ]
-        # Neighbours of one length waste no padding; the samples of one prompt stand together and share its prefill.
+        # Neighbours of one length need no padding; the samples of one prompt are adjacent and share its prefill.
         tasks.sort(key=lambda task: (len(task.prompt), task.row))
         identities, sampler = [task.identity for task in tasks], _sampler(config, generator, tasks, run)
         yield (
@@ -121,7 +119,7 @@ def _sampling(
 
 
 def prompts_of_part(rows: list[dict[str, Any]], part: int, parts: int) -> list[dict[str, Any]]:
-    """The rows whose prompt is in a part, from 1 on, by its hash: a prompt stays in its part when others come or go."""
+    """The rows whose prompt is in a part, from 1 on, by its hash: a prompt stays in its part when others are added or removed."""
     if parts == 1:
         return rows
     return [
@@ -140,7 +138,7 @@ def chosen_prompts(rows: list[dict[str, Any]], limit: int | None) -> list[dict[s
 def encode_prompts(
     rows: Sequence[dict[str, Any]], generator: Generator, config: SampleConfig, run: Run | None = None
 ) -> list[tuple[int, ...]]:
-    """Token ids of each row's prompt, cut from the left where `config.truncate`, which `run` says; raises DataError for an over-long one."""
+    """Token ids of each row's prompt, cut from the left if `config.truncate`, which `run` reports; raises DataError for one that is too long."""
     room = config.max_prompt_length
     context = generator.context_length
     if context is not None:
@@ -149,7 +147,7 @@ def encode_prompts(
         raise DataError(
             f"max_new_tokens is {config.max_new_tokens} but the model's context holds {context} tokens",
             where="sample.max_new_tokens",
-            do=f"set it below {context}, with room for the prompt",
+            do=f"set it to less than {context}, with room for the prompt",
         )
     ids = encode_every_prompt(generator.tokenizer, [row["prompt"] for row in rows])
     fitted = [_fitted(row, found, room, generator, config) for row, found in zip(rows, ids, strict=True)]
@@ -167,18 +165,18 @@ def _fitted(
     if len(ids) <= room:
         return tuple(ids)
     if config.truncate:
-        # The BOS stays: models are trained with it, and the cut must not take it away.
+        # The BOS is kept: models are trained with it, and the cut must not remove it.
         bos = [ids[0]] if ids[0] == generator.tokenizer.bos_token_id and room > 1 else []
         return (*bos, *ids[len(ids) - room + len(bos) :])
     if room == config.max_prompt_length:
-        limit, advice = f"max_prompt_length is {room}", "raise sample.max_prompt_length"
+        limit, advice = f"max_prompt_length is {room}", "set sample.max_prompt_length to a larger value"
     else:
-        limit = f"the context of {generator.context_length} leaves {room} beside max_new_tokens {config.max_new_tokens}"
+        limit = f"the context of {generator.context_length} leaves {room} with max_new_tokens {config.max_new_tokens}"
         advice = "lower sample.max_new_tokens"
     raise DataError(
-        f"a prompt of {len(ids)} tokens, but {limit}",
+        f"the prompt has {len(ids)} tokens, but {limit}",
         where=f"row {row['id']}",
-        do=f"{advice}, or set sample.truncate: true to cut long prompts from the left",
+        do=f"{advice}, or set sample.truncate to true to cut long prompts from the left",
     )
 
 
@@ -214,7 +212,7 @@ def _sampler(
 def _by_row(
     rows: Sequence[dict[str, Any]], tasks: Sequence[_Task | ChatTask], results: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The completions table; within a row in the order of their index, which the stable sort of tasks kept."""
+    """The completions table; within a row by their index, an order that the stable sort of tasks kept."""
     made = [
         {
             "id": row["id"],
@@ -235,8 +233,8 @@ def _by_row(
 
 
 def completion_statistics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Numbers about a completions table: stop rate, lengths in tokens, distinct completions per prompt, samples."""
-    tokens = [count for row in rows for count in row["tokens"] if count is not None]  # an endpoint may count none
+    """Statistics of a completions table: stop rate, lengths in tokens, distinct completions per prompt, samples."""
+    tokens = [count for row in rows for count in row["tokens"] if count is not None]  # an endpoint may not count them
     ended = [flag for row in rows for flag in row["ended"]]
     distinct = [len(set(row["completions"])) for row in rows]
     shares = (0.0, 0.1, 0.5, 0.9, 1.0)
@@ -264,11 +262,13 @@ def completion_statistics(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _warn(statistics: dict[str, Any], config: SampleConfig, run: Run) -> None:
     if uncounted := statistics["tokens"].get("uncounted"):
-        run.warn(f"the endpoint did not count the tokens of {uncounted} completions: they are missing in the lengths")
+        run.warn(f"the endpoint did not count the tokens of {uncounted} completions: they are not in the lengths")
     if statistics["stop_rate"] == 0:
         run.warn(
             f"none of {statistics['completions']} completions ended by itself within {config.max_new_tokens} tokens: "
             "the model was not trained to stop, or sample.max_new_tokens is too low"
         )
     if config.n > 1 and statistics["prompts_with_one_answer"] == statistics["prompts"]:
-        run.warn("all completions of each prompt are the same, so nothing can be compared: raise sample.temperature")
+        run.warn(
+            "all completions of each prompt are the same, so nothing can be compared: set sample.temperature to a larger value"
+        )

@@ -1,4 +1,4 @@
-"""One request to one of several addresses, through the openai client: tried again where that may help, refused in clear words where not."""
+"""One request to one of several addresses, through the openai client: retried if that may help, otherwise a clear error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from alignflow.data.configs.server import LOOPBACK, ServerOptions
 from alignflow.data.errors import ModelError, cut
 
-MOST_BYTES = 1 << 24  # of a reply
+MOST_BYTES = 1 << 24  # largest reply
 LONGEST_PAUSE_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0
 LEFT_OUT_S = 30.0
@@ -36,7 +36,7 @@ logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 
 class PassingError(Exception):
-    """A failure that may be gone at the next try; `retry_after_s` is what the endpoint asks to wait."""
+    """A failure that a retry may fix; `retry_after_s` is the wait that the endpoint asks for."""
 
     def __init__(self, text: str, retry_after_s: float | None = None, lost: bool = False):
         super().__init__(text)
@@ -48,16 +48,16 @@ class TooLongError(Exception):
 
 
 class RefusedError(Exception):
-    """The endpoint does not understand the request (400); the text is its own."""
+    """The endpoint does not understand the request (400); the text is the endpoint's."""
 
 
 class StoppedError(Exception):
-    """Another thread met a failure that ends the stage."""
+    """Another thread had a failure that ends the stage."""
 
 
 @dataclass
 class _Address:
-    """One server, and how it fares."""
+    """One server, and its state."""
 
     url: str
     client: Any
@@ -69,7 +69,7 @@ class _Address:
 
 @dataclass
 class Timing:
-    """The clock of a client, and how it waits; tests have their own.
+    """A client's clock and its wait; tests replace them.
 
     Attributes:
         clock: Seconds that never go back.
@@ -87,10 +87,10 @@ class ServerClient:
     """Sends bodies of chat completions; all threads share it.
 
     Attributes:
-        options: Of the engine.
+        options: The engine's options.
         urls: The addresses.
-        key: The API key; empty for a server that asks for none. It is taken out of every text that comes back.
-        note: Hears of addresses that are left out, and that are back.
+        key: The API key; empty for a server that needs none. It is removed from every text of the endpoint.
+        note: Called when an address is not used for a while, and when it is used again.
         timing: Clock and waiting.
     """
 
@@ -129,11 +129,11 @@ class ServerClient:
             raise ModelError(
                 f"no answer after {self.options.max_retries + 1} tries: {error}",
                 where=self._where(),
-                do="see whether the server is up, then run again: every reply that came is kept and not asked again",
+                do="check that the server is up, then run again: all received replies are kept and not requested again",
             ) from None
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close connections."""
         for address in self._addresses:
             address.client.close()
 
@@ -146,7 +146,7 @@ class ServerClient:
             self.timing.wait(min(left, 0.2) if self.timing.wait is time.sleep else left)
 
     def scrubbed(self, text: str) -> str:
-        """A text of the endpoint without the key in it."""
+        """A text of the endpoint with the key removed."""
         return text.replace(self.key, "***") if self.key else text
 
     def _where(self) -> str:
@@ -171,7 +171,7 @@ class ServerClient:
                 address.at_work -= 1
 
     def _pick(self) -> _Address:
-        """The address with the least to do among those that answer; waits where none does."""
+        """The address with the fewest requests among those that answer; waits if none does."""
         while True:
             if self.stop.is_set():
                 raise StoppedError
@@ -187,7 +187,7 @@ class ServerClient:
             self.pause(delay)
 
     def _leave_out(self, address: _Address, error: PassingError) -> None:
-        """Ask an address nothing for a while: as long as it says, or where others can answer instead."""
+        """Do not use an address for a while: as long as it says, or if others can answer instead."""
         away = error.retry_after_s or 0.0
         if error.lost and len(self._addresses) > 1:
             away = max(away, LEFT_OUT_S)
@@ -196,7 +196,7 @@ class ServerClient:
             tell = error.lost and len(self._addresses) > 1 and not address.told
             address.told = address.told or tell
         if tell:
-            self.note(f"{address.url} does not answer ({error}): it is left out for {LEFT_OUT_S:g} s at a time")
+            self.note(f"{address.url} does not answer ({error}): it is skipped for {LEFT_OUT_S:g} s at a time")
 
     def _is_back(self, address: _Address) -> None:
         with self._lock:
@@ -229,7 +229,7 @@ class ServerClient:
             ) from None
 
     def _told(self, error: openai.APIStatusError) -> Exception:
-        """What a status other than 200 means for us."""
+        """The error for a status other than 200."""
         status, text = error.status_code, self.scrubbed(_message(error))
         code = f"{error.code} {error.type} {text}".lower()
         said = f"status {status}: {cut(text)}"
@@ -237,27 +237,28 @@ class ServerClient:
             return TooLongError(said)
         if status in (402, 403, 429) and any(mark in code for mark in _QUOTA) or status == 402:
             return self._ended(
-                f"the account has no quota left ({said})", "pay or wait, then run again: every reply that came is kept"
+                f"the account has no quota left ({said})", "pay or wait, then run again: all received replies are kept"
             )
         if status == 429 or status in (408, 409, 425) or status >= 500:
             wait = retry_after_s(error.response.headers, time.time())
             if wait is not None and wait > LONGEST_RETRY_AFTER_S:
                 return self._ended(
-                    f"asks to come back in {wait:.0f} s ({said})", "run again then: every reply that came is kept"
+                    f"asks to come back in {wait:.0f} s ({said})", "run again then: all received replies are kept"
                 )
             return PassingError(said, wait, lost=status >= 500)
         if status in (401, 403):
             return self._ended(
                 f"refuses the key ({said})",
-                "name the variable that holds it in api_key_env, or a Secret block in api_key_block",
+                "set api_key_env to the variable that holds it, or api_key_block to a Secret block",
             )
         if status == 404:
             return self._ended(
-                f"has no model {self.options.model!r}, or no chat completions ({said})", "an address mostly ends in /v1"
+                f"has no model {self.options.model!r}, or no chat completions ({said})",
+                "an address usually ends in /v1",
             )
         if status in (400, 422):
             return RefusedError(said)
-        return self._ended(f"answers with {said}", "give the address of an OpenAI-compatible endpoint")
+        return self._ended(f"answers with {said}", "use the address of an OpenAI-compatible endpoint")
 
     def _ended(self, what: str, do: str) -> ModelError:
         return ModelError(f"the endpoint {what}", where=self._where(), do=do)
@@ -286,7 +287,7 @@ def _message(error: openai.APIStatusError) -> str:
 
 
 def _openai_client(url: str, key: str, options: ServerOptions) -> openai.OpenAI:
-    """A client that retries nothing by itself, follows no redirect, and tells the endpoint nothing about this machine.
+    """A client that does not retry, follows no redirect, and tells the endpoint nothing about this machine.
 
     The loopback is never asked through a proxy: one elsewhere would see the key and could not reach it.
     """
@@ -304,7 +305,7 @@ def _openai_client(url: str, key: str, options: ServerOptions) -> openai.OpenAI:
 
 
 def _say_less(request: httpx2.Request) -> None:
-    """Take out the headers by which the client describes the machine; it needs one of them itself, which says nothing about it."""
+    """Remove the headers in which the client describes the machine; the client needs one of them, which says nothing about it."""
     for name in [
         name for name in request.headers if name.lower().startswith("x-stainless") and "raw" not in name.lower()
     ]:

@@ -1,4 +1,4 @@
-"""What an endpoint understands, found out by asking it: log-probabilities, named tokens, beginnings of answers, seeds."""
+"""Detects what an endpoint supports by asking it: log-probabilities, named tokens, beginnings of answers, seeds."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from alignflow.models.generation.server_replies import MISSING, UnusableError, p
 
 Ask = Callable[[dict[str, Any]], bytes]
 _QUESTION = "Answer with one letter: which comes first in the alphabet, A or B?"
-_ODD = ("7Q", "Q7")  # no model answers so by itself
+_ODD = ("7Q", "Q7")  # no model answers so unprompted
 _WHERE = "generator.options"
 
 
 def find_dialect(ask: Ask, model: str, options: ServerOptions) -> Dialect:
-    """Ask a few short questions, and see what of them is understood.
+    """Ask a few short questions to find what the endpoint supports.
 
-    vLLM is known by an answer that is one of two odd choices (`structured_outputs`; its earlier `guided_choice` is ignored without a
-    word). It then gives the log-probability of any token among all; others list the most probable ones, or none.
+    vLLM is recognised by an answer that is one of two odd choices (`structured_outputs`; its earlier `guided_choice` is ignored without a
+    warning). vLLM gives the log-probability of any token; others list the most probable ones, or none.
 
     Raises:
         ModelError: the endpoint refuses even a plain question.
@@ -31,12 +31,12 @@ def find_dialect(ask: Ask, model: str, options: ServerOptions) -> Dialect:
     vllm = _is_vllm(ask, model, dialect)
     exact = (
         logps and vllm and not options.thinking_tokens
-    )  # numbers in place of texts would hide where the thinking ends
+    )  # numbers instead of texts would hide where the thinking ends
     return replace(dialect, logps="exact" if exact else "listed" if logps else "none", continues=vllm)
 
 
 def choice_tokens(ask: Ask, model: str, dialect: Dialect, choices: Sequence[str]) -> dict[str, int]:
-    """The token of each choice, by an answer that vLLM lets be nothing else; raises ModelError if one has several tokens."""
+    """The token of each choice, from an answer that vLLM restricts to it; raises ModelError if one has several tokens."""
     body = {**_body(model, dialect), "logprobs": True, "top_logprobs": len(choices)}
     body["structured_outputs"] = {"choice": list(choices)}
     try:
@@ -44,19 +44,21 @@ def choice_tokens(ask: Ask, model: str, dialect: Dialect, choices: Sequence[str]
         named = [token for token, _ in top_tokens(ask({**body, "return_tokens_as_token_ids": True}))]
     except (UnusableError, RefusedError) as error:
         raise ModelError(
-            f"the endpoint does not say which tokens the options are ({error})", where=_WHERE, do="set logprobs: never"
+            f"the endpoint does not say which tokens the options are ({error})",
+            where=_WHERE,
+            do="set logprobs to never",
         ) from None
     if sorted(texts) != sorted(choices) or len(named) != len(texts):
         raise ModelError(
             f"the options {', '.join(map(repr, choices))} are not one token each",
             where="judge.options.options",
-            do="choose options that the model's tokenizer knows as single tokens, such as A and B or 1 and 2",
+            do="use options that are single tokens of the model's tokenizer, such as A and B or 1 and 2",
         )
     return {text: int(name.removeprefix("token_id:")) for text, name in zip(texts, named, strict=True)}
 
 
 def _plain(ask: Ask, model: str, options: ServerOptions) -> tuple[Dialect, bool]:
-    """Ask with all that an endpoint may refuse, and leave out what it does refuse; also whether log-probabilities come back."""
+    """Ask with all fields that an endpoint may refuse, and drop the refused ones; also whether log-probabilities are returned."""
     dialect, wanted = Dialect(), options.logprobs == "auto"
     for _ in range(4):
         body = _body(model, dialect)
@@ -105,5 +107,5 @@ def _refused(error: RefusedError) -> ModelError:
     return ModelError(
         f"the endpoint does not understand the request ({error})",
         where=_WHERE,
-        do="give an endpoint with OpenAI's chat completions",
+        do="use an endpoint with OpenAI's chat completions",
     )

@@ -1,4 +1,4 @@
-"""The engine `server`: chats with an OpenAI-compatible endpoint; every reply is kept the moment it comes."""
+"""The engine `server`: chats with an OpenAI-compatible endpoint; every reply is stored at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from alignflow.models.generation.server_usage import Usage
 
 TOO_LONG = "too long"
 UNUSABLE = "unusable reply"
-TRIES = 3  # at a usable reply
+TRIES = 3  # for a usable reply
 READ_BY = {
     "exact": "log-probabilities",
     "listed": "log-probabilities of the most probable tokens",
@@ -41,17 +41,17 @@ class ServerEngine:
     """One model behind one or several addresses, or behind a server that is started for it. See `ChatEngine`.
 
     Args:
-        path: The role's own model, which `serve` serves.
-        run: Where replies are kept (`rows`), and who hears.
-        options: Of the engine.
-        timing: Clock and waiting.
+        path: The role's model, which `serve` serves.
+        run: Stores replies (`rows`), and gets notes and warnings.
+        options: The engine's options.
+        timing: Clock and wait.
     """
 
     def __init__(self, path: Path, run: Run, options: ServerOptions, timing: Timing | None = None):
         self._options, self._run, self._timing = options, run, timing or Timing()
         self.samples = options.samples
         self._served = Path(options.serve.path) if options.serve and options.serve.path else path
-        # What a judge asks is keyed by its model: served or not, one model is asked the same and gives the same labels.
+        # A judge's questions are keyed by its model: served here or elsewhere, a model gets the same questions and gives the same labels.
         self.identity = model_identity(self._served) if options.serve else f"server:{options.model}:{options.label}"
         self._known_as = (
             f"served:{self.identity or content_outside(self._served)}"
@@ -70,7 +70,7 @@ class ServerEngine:
 
     @property
     def dialect(self) -> Dialect:
-        """What the endpoint understands; the first look asks it, where no earlier process did."""
+        """What the endpoint supports; the first access asks it, unless an earlier process did."""
         with self._lock:
             if self._dialect is None:
                 found = self._remembered(
@@ -87,11 +87,11 @@ class ServerEngine:
 
     @property
     def continues(self) -> bool:
-        """Whether the endpoint goes on with the beginning of an answer."""
+        """Whether the endpoint continues the beginning of an answer."""
         return self.dialect.continues
 
     def check_choices(self, choices: Sequence[str]) -> None:
-        """Find the token of each choice, where the endpoint says it; raises ModelError."""
+        """Find the token of each choice, if the endpoint supports it; raises ModelError."""
         dialect = self.dialect
         if dialect.logps == "exact" and tuple(choices) not in self._tokens:
             self._tokens[tuple(choices)] = self._remembered(
@@ -99,19 +99,19 @@ class ServerEngine:
             )
 
     def reply(self, requests: Sequence[ChatRequest]) -> list[ChatReply]:
-        """A reply to each request; equal ones are asked once, and none that the journal has.
+        """A reply to each request; equal requests are sent once, and those in the journal not at all.
 
         Raises:
-            ModelError: the endpoint does not answer after all tries, refuses, or too many replies are of no use. What came is kept.
+            ModelError: the endpoint does not answer after all tries, refuses, or too many replies are unusable. Received replies are kept.
         """
         dialect, room = self.dialect, self._options.thinking_tokens
         for choices in {request.choices for request in requests if request.choices}:
             self.check_choices(choices)
         if not dialect.continues and any(request.continues or request.top_k for request in requests):
             raise RecipeError(
-                "the endpoint takes no top_k and no beginning of an answer",
+                "the endpoint supports neither top_k nor the beginning of an answer",
                 where="generator",
-                do="leave top_k out, or serve it by vLLM",
+                do="remove top_k, or serve the model with vLLM",
             )
         ids = [request_id(request, self._known_as, dialect, room) for request in requests]
         found: dict[str, ChatReply] = {}
@@ -132,7 +132,7 @@ class ServerEngine:
         return [found[identity] for identity in ids]
 
     def close(self) -> None:
-        """End what was started, and leave what it cost: `side/usage.json`, the stage's cost, and one line."""
+        """Close everything, and record the cost: `side/usage.json`, the stage's cost, and one line."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._journal.close()
         if self._client:
@@ -155,7 +155,7 @@ class ServerEngine:
         self._run.note(f"{self._who}: {self.usage.in_words()}")
 
     def _ask_all(self, missing: dict[str, ChatRequest]) -> dict[str, ChatReply]:
-        """Ask side by side. The first failure stops what waits; what is on its way is waited for, since it is paid for."""
+        """Send requests in parallel. The first failure cancels waiting ones; requests in flight are awaited, since they are paid for."""
         client = self._connected()
         futures: dict[str, Future[ChatReply]] = {
             identity: self._pool.submit(self._ask, identity, request) for identity, request in missing.items()
@@ -191,7 +191,7 @@ class ServerEngine:
                 raise ModelError(
                     f"the endpoint does not understand the request ({error})",
                     where="generator",
-                    do="see its documentation",
+                    do="see the endpoint's documentation",
                 ) from None
             except UnusableError as error:
                 self._count_unusable(str(error))
@@ -203,7 +203,7 @@ class ServerEngine:
         return ChatReply("", False, reason=UNUSABLE)
 
     def _says_nothing(self, request: ChatRequest, reply: ChatReply) -> bool:
-        """Whether a reply to a question with choices is about none of them."""
+        """Whether a reply to a question with choices is none of them."""
         if not request.choices:
             return False
         return not reply.logps if self.reads_logps else verdict_of(reply.text, request.choices) is None
@@ -212,13 +212,13 @@ class ServerEngine:
         self.usage.count("unusable")
         if self.usage.too_much_nonsense():
             raise ModelError(
-                f"{self.usage.unusable} of {self.usage.asked} replies are of no use, the last one because {why}",
+                f"{self.usage.unusable} of {self.usage.asked} replies are unusable, the last one because {why}",
                 where=f"generator ({self._who})",
-                do="look at the model and the question, or raise most_nonsense; replies that were paid for are kept",
+                do="check the model and the question, or set most_nonsense to a larger value; replies that were paid for are kept",
             )
 
     def _remembered(self, what: Any, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What an earlier process found out about this endpoint, else what `find` finds: a run that has all its replies asks nothing."""
+        """What an earlier process found out about this endpoint, otherwise the result of `find`: a run with all replies sends nothing."""
         options = self._options
         place = [
             self._known_as,
@@ -239,7 +239,7 @@ class ServerEngine:
         return self._paid(body, len(text), 8)
 
     def _paid(self, body: dict[str, Any], characters: int, most_new: int) -> bytes:
-        """Send a body within the limits of rate and cost, and count what comes."""
+        """Send a body within the limits of rate and cost, and count the reply."""
         client = self._connected()
         estimate = self.usage.estimate(characters, most_new + self._options.thinking_tokens)
         self.usage.reserve(estimate)
@@ -267,7 +267,7 @@ class ServerEngine:
         return f"{self._name} at {', '.join(self._options.urls) if self._options.urls else 'the server of this run'}"
 
     def _connected(self) -> ServerClient:
-        """The client; the server is started here where the run has its own."""
+        """The client; starts the server if the run has its own."""
         if self._client is None:
             options = self._options
             if options.serve is not None:
@@ -282,7 +282,7 @@ class ServerEngine:
 
 
 def api_key(options: ServerOptions) -> str:
-    """The key, from the variable that the options name; empty if they name none. Raises UserError if it is not there."""
+    """The key, from the variable that the options name; empty if they name none. Raises UserError if it is not set."""
     name = options.api_key_env or (block_variable(options.api_key_block) if options.api_key_block else "")
     if not name:
         return ""
@@ -300,13 +300,13 @@ def api_key(options: ServerOptions) -> str:
 
 
 def _limit_of(options: ServerOptions, shares: int, timing: Timing) -> RateLimit:
-    """The limit of one of `shares` processes that ask at once; raises RecipeError if there is less than one request for each."""
+    """The limit of one of `shares` parallel processes; raises RecipeError if there is less than one request for each."""
     for name in ("requests_per_minute", "tokens_per_minute"):
         if (most := getattr(options, name)) is not None and most < shares:
             raise RecipeError(
-                f"{most} a minute, and {shares} shards that each ask at least once",
+                f"{most} a minute, and {shares} shards that each send at least one request",
                 where=f"generator.options.{name}",
-                do="lower the stage's shards, or raise the limit",
+                do="set fewer shards for the stage, or a larger limit",
             )
     requests, tokens = (
         None if most is None else most // shares for most in (options.requests_per_minute, options.tokens_per_minute)
@@ -323,6 +323,6 @@ def _counted(content: bytes) -> tuple[int | None, int | None]:
 
 
 def _plain(reply: ChatReply, client: ServerClient) -> dict[str, Any]:
-    """A reply as the journal keeps it; an endpoint that repeats the key must not put it there."""
+    """A reply in the journal's form, with the key removed in case the endpoint repeats it."""
     fields = asdict(reply)
     return {**fields, "text": client.scrubbed(fields["text"])}

@@ -1,4 +1,4 @@
-"""What is sent to an endpoint: the body of one chat completion, with nothing in its texts that would count as a control token."""
+"""The body of one chat completion request, without control tokens in its texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from alignflow.data.artifacts import canonical_json, text_digest
 from alignflow.models.generation.chat import ChatRequest
 
 TOP_LOGPROBS = 20  # the most that OpenAI's interface lists
-ANSWER_TOKENS = 8  # room for a sampled verdict: an option, with what a model writes around it
+ANSWER_TOKENS = 8  # room for a sampled verdict: an option, and some text around it
 _CONTROL = re.compile(
     r"<\|[^|<>\s]{1,40}\|>|<｜[^｜<>]{1,40}｜>|</?s>|<(?:bos|eos|pad|unk)>|</?(?:start_of_turn|end_of_turn)>|\[/?(?:INST|SYSTEM_PROMPT)\]|<</?SYS>>"
     r"|</?think>",
@@ -21,13 +21,13 @@ _CONTROL = re.compile(
 
 @dataclass(frozen=True)
 class Dialect:
-    """What an endpoint understands, found out at the start.
+    """What an endpoint supports, detected at the start.
 
     Attributes:
-        logps: How it gives log-probabilities of choices. `exact`: those of named tokens among all (vLLM); `listed`: the most probable
+        logps: How it gives log-probabilities of choices. `exact`: those of named tokens (vLLM); `listed`: the most probable
             tokens; `none`.
-        continues: Whether it goes on with the beginning of an answer (vLLM).
-        seeds: Whether it takes a seed.
+        continues: Whether it continues the beginning of an answer (vLLM).
+        seeds: Whether it supports seeds.
         limit: Name of the field that bounds the reply.
     """
 
@@ -38,7 +38,7 @@ class Dialect:
 
 
 def neutralised(text: str) -> str:
-    """The text with a space in each control token of the known chat templates: an endpoint would take it for a turn's border."""
+    """The text with a space in each control token of the known chat templates: an endpoint would read it as the border of a turn."""
     return _CONTROL.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
 
@@ -48,11 +48,11 @@ def body_of(
     """The body of a request.
 
     Args:
-        request: What is asked.
-        model: The name that the endpoint knows its model by.
-        dialect: What the endpoint understands.
-        room: Tokens for what the model thinks first.
-        tokens: Token of each choice, where the dialect is `exact`.
+        request: The request.
+        model: The endpoint's name of its model.
+        dialect: What the endpoint supports.
+        room: Tokens for the model's thinking.
+        tokens: Token of each choice, if the dialect is `exact`.
     """
     messages = [
         {"role": message["role"], "content": neutralised(message.get("content") or "")} for message in request.messages
@@ -82,11 +82,11 @@ def body_of(
 
 
 def request_id(request: ChatRequest, identity: str, dialect: Dialect, room: int) -> str:
-    """What a reply is known by in the journal: the model and its label, all of the request, and how the reply is read."""
+    """The id of a reply in the journal: the model and its label, the whole request, and how the reply is read."""
     asked = {**asdict(request), "messages": [dict(message) for message in request.messages]}
     return text_digest(canonical_json([identity, dialect.logps, room, asked]))[:40]
 
 
 def characters(request: ChatRequest) -> int:
-    """Characters of all messages, by which tokens are estimated."""
+    """Characters of all messages, from which tokens are estimated."""
     return sum(len(message.get("content") or "") + 8 for message in request.messages)

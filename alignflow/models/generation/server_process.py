@@ -1,4 +1,4 @@
-"""vLLM's own OpenAI server, started for one stage and gone with it, whatever ends the stage."""
+"""vLLM's OpenAI server, started for one stage and ended with it, however the stage ends."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ _SETTINGS = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # two processes in place of three
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # two processes instead of three
     "TORCHDYNAMO_DISABLE": "1",  # log-probabilities would compile a helper at the first request, and need a compiler
 }
 _NEUTRAL = '{"temperature":1.0,"top_p":1.0,"top_k":0,"min_p":0.0,"repetition_penalty":1.0}'
-"""A model's own wishes for sampling would change what a recipe asks for."""
+"""The model's own generation config would change the sampling of the recipe."""
 
 
 class ServerProcess:
-    """vLLM's server on the loopback, behind a random key, in a session of its own that the supervisor ends.
+    """vLLM's server on the loopback, behind a random key, in a separate session that the supervisor ends.
 
     The supervisor holds a pipe from this process: when this process ends, however it does, the server's whole group is ended. vLLM
-    has children of its own that a signal to the server alone would leave behind.
+    has child processes that a signal to the server alone would not end.
 
     Attributes:
         url: Its address.
-        key: Its key; it is in the server's environment and nowhere else.
-        log: What it prints.
+        key: Its key; it is only in the server's environment.
+        log: File of its output.
     """
 
     def __init__(self, model: Path, options: ServeOptions, run: Run):
@@ -66,23 +66,23 @@ class ServerProcess:
         python = vllm_python()
         if python is None:
             raise UserError(
-                "vLLM is not installed, and the recipe asks for its server",
+                "the recipe asks for vLLM's server, and vLLM is not installed",
                 where="generator.options.serve",
-                do=f"run `make vllm`, or name an interpreter that has it in {VARIABLE}",
+                do=f"run `make vllm`, or set {VARIABLE} to an interpreter that has it",
             )
         server = [str(python), "-m", "vllm.entrypoints.openai.api_server", *_arguments(model, options, run, self._port)]
         self._command = [sys.executable, "-I", "-S", str(SUPERVISOR), str(GRACE_S), *server]
         self._start()
 
     def revive(self) -> None:
-        """Start it again where it has ended by itself; raises ModelError the fourth time."""
+        """Start it again if it has ended; raises ModelError the fourth time."""
         with self._lock:
             if self.ended:
                 if self._starts > MOST_RESTARTS:
                     raise ModelError(
                         f"vLLM's server ended {self._starts} times",
                         where="generator.options.serve",
-                        do=f"every reply that came is kept; the end of its log:\n{self.last_words()}",
+                        do=f"all received replies are kept; the end of its log:\n{self.last_words()}",
                     )
                 self._run.note(f"vLLM's server ended with status {self._process.returncode}: it is started again")
                 self.close()
@@ -90,7 +90,7 @@ class ServerProcess:
 
     @property
     def ended(self) -> bool:
-        """Whether it is gone."""
+        """Whether it has ended."""
         return self._process.poll() is not None
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class ServerProcess:
             raise
 
     def _wait(self) -> None:
-        """Until it answers: poll its health and watch that it lives."""
+        """Wait until it answers: poll its health and check that it is alive."""
         started = time.monotonic()
         self._run.note(f"vLLM's server starts on port {self._port}; its log is {self.log.name} of this step")
         while not self._is_healthy():
@@ -137,7 +137,7 @@ class ServerProcess:
                 raise ModelError(
                     f"vLLM's server did not answer within {self._options.start_timeout_s:g} s",
                     where="generator.options.serve",
-                    do=f"raise serve.start_timeout_s; the end of its log:\n{self.last_words()}",
+                    do=f"set serve.start_timeout_s to a larger value; the end of its log:\n{self.last_words()}",
                 )
             time.sleep(_POLL_S)
         self._run.note(f"vLLM's server answers after {time.monotonic() - started:.0f} s")
@@ -159,7 +159,7 @@ class ServerProcess:
 
 
 def server_environment(environment: Mapping[str, str], run: Run, options: ServeOptions, key: str) -> dict[str, str]:
-    """The environment of the server: no secret of the stage, none of the network, and its own key, which a command line would show."""
+    """The environment of the server: no secrets or network settings of the stage, and the server's key, which a command line would show."""
     kept = {name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_STARTS)}
     threads = str(run.runtime.threads)
     cpu = {"VLLM_CPU_KVCACHE_SPACE": str(options.kv_cache_gib)} if run.runtime.device == "cpu" else {}
@@ -167,22 +167,22 @@ def server_environment(environment: Mapping[str, str], run: Run, options: ServeO
 
 
 def local_directory(path: Path) -> Path:
-    """The directory of a model, fetched from the Hub where it is named by its id; raises ModelError for an adapter."""
+    """The directory of a model, fetched from the Hub if it is a Hub id; raises ModelError for an adapter."""
     if not path.is_dir():
         from huggingface_hub import snapshot_download
 
         path = Path(snapshot_download(str(path), ignore_patterns=["*.bin", "*.pth", "*.gguf", "*.onnx"]))
     if is_adapter(path):
         raise ModelError(
-            "the model is an adapter, which vLLM's server cannot serve by itself",
+            "the model is an adapter, which vLLM's server cannot serve without its base",
             where="generator.options.serve",
-            do="merge it into its base (`merge` in the recipe), or take the engine vllm or transformers",
+            do="merge it into its base (`merge` in the recipe), or use the engine vllm or transformers",
         )
     return path
 
 
 def dated_template(model: Path, run: Run) -> list[str]:
-    """Arguments for a chat template that writes a fixed date, where the model's own writes today's: questions must not change every day."""
+    """Arguments for a chat template with a fixed date, if the model's own writes today's: questions must not change every day."""
     text: Any = ""
     with contextlib.suppress(OSError, ValueError):
         file = model / "chat_template.jinja"
@@ -216,7 +216,7 @@ def _free_port() -> int:
 
 
 def _check_port(port: int) -> None:
-    """vLLM tries the port after half a minute of imports."""
+    """Check the port now: vLLM tries it only after half a minute of imports."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -225,5 +225,5 @@ def _check_port(port: int) -> None:
         raise RecipeError(
             f"port {port} cannot be used ({error.strerror})",
             where="generator.options.serve.port",
-            do="leave it out: a free one is found",
+            do="remove it: a free port is then chosen",
         ) from None

@@ -1,4 +1,4 @@
-"""What comes back from an endpoint, read with suspicion: the bytes of a chat completion to a reply, or why it is none."""
+"""Reads and checks the bytes of a chat completion: returns the reply, or says why it is unusable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROUNDING = 1e-3
 
 
 class UnusableError(Exception):
-    """A reply that no answer can be read from; the text says why."""
+    """No answer can be read from the reply; the text says why."""
 
 
 class Read(NamedTuple):
@@ -33,11 +33,11 @@ def read_reply(content: bytes, request: ChatRequest, tokens: Mapping[str, int] |
     Args:
         content: The body.
         request: What was asked.
-        tokens: Token of each choice, where their log-probabilities were asked for by number.
+        tokens: Token of each choice, if their log-probabilities were asked for by number.
         reads_logps: Whether log-probabilities of the choices were asked for.
 
     Raises:
-        UnusableError: it is not JSON, or has no choice, no text, or log-probabilities that are none.
+        UnusableError: it is not JSON, or has no choice, no text, or invalid log-probabilities.
     """
     found = parse(content)
     choice = _first_choice(found)
@@ -76,7 +76,7 @@ def usage_of(found: Mapping[str, Any]) -> tuple[int | None, int | None]:
 
 
 def without_thinking(text: str) -> tuple[str, bool]:
-    """A reply without what the model thought before it, and whether it is still thinking."""
+    """A reply without the model's thinking before it, and whether the model is still thinking."""
     if _CLOSE_THINK in text:
         return text.rpartition(_CLOSE_THINK)[2].lstrip(), False
     if text.lstrip().startswith(_OPEN_THINK):
@@ -93,7 +93,7 @@ def top_tokens(content: bytes) -> list[tuple[str, float]]:
 
 
 def verdict_of(text: str, choices: Sequence[str]) -> str | None:
-    """The choice that a text is, but for space and marks around it; None if it is none of them."""
+    """The choice that a text names, apart from space and marks around it; None if it names none."""
     bare = text.strip(" \t\r\n.,:;!*_`'\"()[]{}")
     return next((choice for choice in choices if choice.strip() == bare), None)
 
@@ -130,7 +130,7 @@ def _after_thinking(places: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _alternatives(place: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Tokens and log-probabilities of one place, each token once; raises UnusableError for what is no log-probability."""
+    """Tokens and log-probabilities of one place, each token once; raises UnusableError for an invalid log-probability."""
     listed = place.get("top_logprobs")
     entries = listed if isinstance(listed, list) and listed else [place]
     found = []
@@ -156,8 +156,8 @@ def _of_tokens(place: Mapping[str, Any], tokens: Mapping[str, int]) -> dict[str,
 def _of_texts(place: Mapping[str, Any], choices: Sequence[str]) -> dict[str, float]:
     """Log-probabilities of the choices among the listed tokens; those of `A` and ` A` are summed as probabilities.
 
-    A choice that is not listed is at most as probable as the least token that is. It counts as impossible where that is less than a
-    hundredth of what the listed choices have; else nothing can be read, and the result is empty.
+    A choice that is not listed is at most as probable as the least probable listed token. It counts as impossible if that is less than a
+    hundredth of the listed choices' probability; otherwise the result is empty.
     """
     listed = _alternatives(place)
     weights: dict[str, float] = defaultdict(float)

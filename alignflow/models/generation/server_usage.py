@@ -1,4 +1,4 @@
-"""What a server was asked and what that cost, counted over all threads of a process."""
+"""Counts requests to a server and their cost, over all threads of a process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from alignflow.data.configs.server import ServerOptions
 from alignflow.data.errors import ModelError
 
 _MILLION = 1_000_000
-_FIRST_RATE = 0.5  # tokens per character, before any reply has said how many there are: more than texts have
+_FIRST_RATE = 0.5  # tokens per character, before the first reply gives a count: more than texts have
 
 
 @dataclass
 class Estimate:
-    """Tokens of a question, and the most that its reply may have, as estimated before it is asked."""
+    """Estimated tokens of a question and most tokens of its reply."""
 
     prompt: int
     completion: int
@@ -27,12 +27,12 @@ class Usage:
     """Counts of one engine.
 
     Attributes:
-        asked: Replies that came in this process, unusable ones among them.
-        retried: Tries that failed and were made again.
-        journal: Replies that an earlier process had paid for.
-        prompt_tokens: Tokens of the questions that were asked.
+        asked: Replies received in this process, unusable ones included.
+        retried: Failed tries that were repeated.
+        journal: Replies that an earlier process paid for.
+        prompt_tokens: Tokens of the questions.
         completion_tokens: Tokens of their replies.
-        uncounted: Replies without a count of tokens: they are in the two sums as estimated.
+        uncounted: Replies without a count of tokens: the two sums contain an estimate.
         unusable: Replies that no answer could be read from.
         too_long: Questions that the endpoint refused as too long for its model.
     """
@@ -52,25 +52,25 @@ class Usage:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def price(self, prompt: int, completion: int) -> float:
-        """What so many tokens cost; 0 without prices."""
+        """The price of these tokens; 0 without prices."""
         given, got = self.options.price_per_million_input or 0.0, self.options.price_per_million_output or 0.0
         return (prompt * given + completion * got) / _MILLION
 
     @property
     def cost(self) -> float | None:
-        """What was spent in this process, in the options' currency; None without prices."""
+        """The cost of this process, in the options' currency; None without prices."""
         if self.options.price_per_million_input is None:
             return None
         return self.price(self.prompt_tokens, self.completion_tokens)
 
     def estimate(self, characters: int, most_new: int) -> Estimate:
-        """Tokens of a question by its characters and by what earlier ones had."""
+        """Estimated tokens of a question, from its characters and the rate of earlier ones."""
         with self._lock:
             rate = 1.1 * self.prompt_tokens / self._characters if self._characters else _FIRST_RATE
         return Estimate(math.ceil(characters * rate), most_new)
 
     def reserve(self, estimate: Estimate) -> None:
-        """Hold back what a question may cost; raises ModelError if that would be more than max_cost leaves."""
+        """Reserve the largest cost of a question; raises ModelError if it exceeds what is left of max_cost."""
         if self.options.max_cost is None:
             return
         limit, price = self.options.max_cost / self.shares, self.price(estimate.prompt, estimate.completion)
@@ -80,18 +80,18 @@ class Usage:
                 raise ModelError(
                     f"the next question could exceed max_cost: {spent:.4f} {self.options.currency} of {limit:g} are spent, in {self.asked} replies",
                     where="generator.options.max_cost",
-                    do="raise it and run again: replies that were paid for are kept and not asked again",
+                    do="set it to a larger value and run again: replies that were paid for are kept and not requested again",
                 )
             self._reserved += price
 
     def release(self, estimate: Estimate) -> None:
-        """Give back what `reserve` held."""
+        """Release what `reserve` reserved."""
         if self.options.max_cost is not None:
             with self._lock:
                 self._reserved -= self.price(estimate.prompt, estimate.completion)
 
     def came(self, estimate: Estimate, characters: int, counted: tuple[int | None, int | None]) -> int:
-        """Count a reply; returns its tokens and those of its question, as estimated where the endpoint does not say."""
+        """Count a reply; returns its tokens and those of its question, estimated if the endpoint does not say."""
         prompt, completion = counted
         with self._lock:
             self.asked += 1
@@ -112,7 +112,7 @@ class Usage:
             setattr(self, name, getattr(self, name) + 1)
 
     def too_much_nonsense(self) -> bool:
-        """Whether more than the allowed share of the replies, and more than a handful, could not be used."""
+        """Whether more than the allowed share of the replies, and more than a few, were unusable."""
         with self._lock:
             return self.unusable > max(5.0, self.options.most_nonsense * self.asked)
 
@@ -135,15 +135,15 @@ class Usage:
             }
 
     def in_words(self) -> str:
-        """One line for people."""
+        """One line for the log."""
         money = "" if self.cost is None else f", {self.cost:.4f} {self.options.currency}"
         parts = [
             f"{self.asked:,} replies ({self.journal:,} more from the journal), {self.prompt_tokens:,} tokens asked, "
             f"{self.completion_tokens:,} answered{money}"
         ]
         for count, what in (
-            (self.retried, "tries were made again"),
-            (self.uncounted, "replies had no count of tokens and are estimated"),
+            (self.retried, "tries were repeated"),
+            (self.uncounted, "replies had no count of tokens, which is estimated"),
             (self.unusable, "replies could not be used"),
             (self.too_long, "questions were too long for the model"),
         ):

@@ -1,4 +1,4 @@
-"""The engine transformers for one prompt whose tokens are heard as they are drawn."""
+"""The engine transformers for one prompt, with a callback for each drawn token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignflow.models.generation.transformers_generator import TransformersGener
 
 
 class StreamingGenerator(TransformersGenerator):
-    """Draws the same tokens as the engine, and tells each when the model takes it up for the next one."""
+    """Draws the same tokens as the engine, and reports each when the model reads it to draw the next one."""
 
     def __init__(self, path: Path, runtime: Runtime):
         if runtime.device == "cuda":
@@ -24,7 +24,7 @@ class StreamingGenerator(TransformersGenerator):
         self._hear: Callable[[int], None] | None = None
 
     def stream(self, prompt: Sequence[int], sampling: Sampling, seed: int, hear: Callable[[int], None]) -> Generation:
-        """The completion of one prompt; `hear` is called with each of its tokens but the last one, which only the result has."""
+        """The completion of one prompt; `hear` is called with each of its tokens except the last one, which is only in the result."""
         self._hear = hear
         try:
             return self.generate([prompt], sampling, [seed])[0]
@@ -32,6 +32,6 @@ class StreamingGenerator(TransformersGenerator):
             self._hear = None
 
     def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any) -> torch.Tensor:
-        if self._hear is not None and tuple(ids.shape) == (1, 1) and mask.shape[1] > 1:  # else it is the prompt
+        if self._hear is not None and tuple(ids.shape) == (1, 1) and mask.shape[1] > 1:  # otherwise it is the prompt
             self._hear(int(ids))
         return super()._forward(ids, mask, positions, cache)

@@ -1,4 +1,4 @@
-"""Generation with a Hugging Face model and a decode loop of our own: no row waits for the longest one."""
+"""Generation with a Hugging Face model and our own decode loop: no row waits for the longest one."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from alignflow.models.generation.prompt_tree import computes_trees, grow, last_l
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LINES = 64
-"""Rows that decode side by side: more give a CPU nothing, and their cache takes memory on every chip."""
-_TREE_BATCHES = 4  # micro-batches of a training step that scoring takes at once: it keeps no activations
+"""Rows that decode together: more do not help a CPU, and their cache takes memory on every device."""
+_TREE_BATCHES = 4  # micro-batches of a training step that scoring computes at once, since it keeps no activations
 
-TOO_LONG = "shorten the prompt or lower max_new_tokens"
+TOO_LONG = "shorten the prompt, or set max_new_tokens to a smaller value"
 
 
 class TransformersGenerator:
@@ -48,9 +48,9 @@ class TransformersGenerator:
 
     @classmethod
     def around(cls, model: Any, tokenizer: Any, runtime: Runtime) -> TransformersGenerator:
-        """A generator on a model that is loaded and in training, whose weights it shares: no copy is made.
+        """A generator on a model that is loaded and in training, whose weights it shares without a copy.
 
-        While it decodes, the model has transformers' own attention, and autocast where training has it.
+        While it decodes, the model has transformers' own attention, and autocast if training uses it.
         """
         generator = cls.__new__(cls)
         generator._take(model, tokenizer, runtime)
@@ -67,11 +67,11 @@ class TransformersGenerator:
         accepted = inspect.signature(self._model.forward).parameters
         self._takes_positions = "position_ids" in accepted
         self._takes_last = "logits_to_keep" in accepted
-        self._in_trees: bool | None = None  # whether the model scores prompts as trees; tried at the first ones
+        self._in_trees: bool | None = None  # whether the model scores prompts as trees; tested on the first ones
         self.context_length = getattr(self._config, "max_position_embeddings", None)
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
-        """One completion per prompt, in the order of `prompts`; a prompt that waits takes the place of a row that has ended.
+        """One completion per prompt, in the order of `prompts`; a waiting prompt takes the place of a row that has ended.
 
         Equal prompts share their prefill. Raises ModelError if prompt and completion exceed the context.
         """
@@ -124,14 +124,14 @@ class TransformersGenerator:
 
     @torch.no_grad()
     def sync(self, model: Any) -> None:
-        """Take up the weights of `model`; nothing to do where it is the model that this generator is around."""
+        """Load the weights of `model`; does nothing if this generator already runs that model."""
         if model is not self._model:
             given = dict(model.named_parameters())
             for name, parameter in self._model.named_parameters():
                 parameter.copy_(given[name])
 
     def close(self) -> None:
-        """Give the model's memory back."""
+        """Free the model's memory."""
         self._model = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -164,11 +164,11 @@ class TransformersGenerator:
 
 @contextlib.contextmanager
 def borrowed(model: Any, runtime: Runtime) -> Iterator[None]:
-    """Let a model in training decode: no gradients, transformers' own attention with its cache, and then its own again."""
+    """A context in which a model in training decodes: without gradients, with transformers' attention and cache."""
     mine = model.config._attn_implementation
     model.set_attn_implementation("sdpa" if getattr(model, "_supports_sdpa", False) else "eager")
     try:
-        # No inference mode: what a model remembers between calls would be of no use to the backward pass.
+        # No inference mode: tensors that a model caches between calls could then not be used in a backward pass.
         with torch.no_grad(), torch.autocast(runtime.device, dtype=torch.bfloat16, enabled=runtime.precision == "bf16"):
             yield
     finally:
@@ -183,7 +183,7 @@ def load_causal_model(path: Path, runtime: Runtime) -> Any:
         raise ModelError(
             f"not a causal language model that can be loaded: {error}",
             where=str(path),
-            do="give a Hugging Face directory with config.json and safetensors weights",
+            do="use a Hugging Face directory with config.json and safetensors weights",
         ) from error
     return model.to(runtime.device).eval().requires_grad_(False)
 
@@ -191,7 +191,7 @@ def load_causal_model(path: Path, runtime: Runtime) -> Any:
 def stop_ids(tokenizer: Any, generation_config: Any) -> list[int]:
     """Tokens that end a completion: the tokenizer's EOS, the ends of turns in its chat template, those of the generation config.
 
-    Raises ModelError for none.
+    Raises ModelError if there are none.
     """
     configured = getattr(generation_config, "eos_token_id", None)
     ids = {*(configured if isinstance(configured, list | tuple) else [configured]), tokenizer.eos_token_id}

@@ -1,6 +1,6 @@
-"""Whether an engine computes what the trainer's own model does: on fixed prompts, before it serves.
+"""Checks on fixed prompts that an engine's results agree with the trainer's model, before the engine is used.
 
-In fp32 its greedy tokens must be those of the trainer's model. In bf16 rounding alone changes some of them, so there the
+In fp32 its greedy tokens must be those of the trainer's model. In bf16 rounding changes some of them, so there the
 log-probabilities of the trainer's tokens are compared, each after the same tokens (teacher-forced).
 """
 
@@ -23,22 +23,22 @@ TEXTS = (
     "Once upon a time there was a small house at the edge of a forest. In it lived an old man, who knew the names of all birds, "
     "and a dog that was afraid of none of them. Every morning they went to the river together, whatever the weather was, and",
 )
-"""What both continue; the last one fills more than one block of a prefix cache."""
+"""Prompts that both continue; the last one fills more than one block of a prefix cache."""
 TOKENS = 12
-"""Of each continuation, at most."""
+"""Most tokens of each continuation."""
 FP32_TOLERANCE = 1e-3
-"""Most that a log-probability may differ in fp32; seen are differences below 5e-5."""
+"""Largest allowed difference of a log-probability in fp32; observed differences are below 5e-5."""
 TIE = 1e-3
-"""Two tokens whose log-probabilities differ by less are one greedy choice: rounding decides between them."""
+"""Two tokens whose log-probabilities differ by less are both correct greedy choices: rounding decides between them."""
 BF16_MEAN, BF16_MOST = 0.1, 0.3
-"""How much log-probabilities of the trainer's greedy tokens may differ in bf16: on average, and at most."""
+"""Allowed differences of log-probabilities of the trainer's greedy tokens in bf16: on average, and at most."""
 USUAL = 10.0
-"""Nats: of a token less probable than this the allowed difference grows with its log-probability, as rounding does."""
+"""Nats: for a token less probable than this, the allowed difference grows with its log-probability, as rounding does."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What the trainer's model says.
+    """Results of the trainer's model.
 
     Attributes:
         prompts: Token ids.
@@ -53,13 +53,13 @@ class Expected:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How near an engine was.
+    """How well an engine agrees.
 
     Attributes:
-        tokens: How many were compared.
+        tokens: Number of compared tokens.
         mean: Mean absolute difference of log-probabilities.
         most: The largest.
-        worst: The largest, of a token under -USUAL nats taken as a share of its log-probability times USUAL.
+        worst: The largest, where that of a token under -USUAL nats is divided by its log-probability and multiplied by USUAL.
     """
 
     tokens: int
@@ -69,7 +69,7 @@ class Agreement:
 
 
 def expectations(trusted: Generator) -> Expected:
-    """What the trainer's model, behind its own engine, says about the fixed prompts; raises ModelError if none has a token."""
+    """Results of the trainer's model, run by its own engine, on the fixed prompts; raises ModelError if none has a token."""
     room = (trusted.context_length or 1_000_000) - TOKENS
     encoded = [trusted.tokenizer(text)["input_ids"][-room:] for text in TEXTS] if room > 0 else []
     prompts = tuple(tuple(ids) for ids in encoded if ids)
@@ -94,7 +94,7 @@ def forced_logps(
 
 
 def probe_rows(tokenizer: Any, context_length: int | None) -> list[EncodedRow]:
-    """The fixed texts as rows, of each its last TOKENS tokens to be predicted; raises ModelError if the context has room for none."""
+    """The fixed texts as rows, with the last TOKENS tokens of each to predict; raises ModelError if the context has no room."""
     room = context_length or 1_000_000
     encoded = [tuple(tokenizer(text)["input_ids"][-room:]) for text in TEXTS]
     rows = [EncodedRow(ids[:-TOKENS] or ids[:1], ids[-TOKENS:] if len(ids) > TOKENS else ids[1:]) for ids in encoded]
@@ -104,7 +104,7 @@ def probe_rows(tokenizer: Any, context_length: int | None) -> list[EncodedRow]:
 
 
 def compared(found: Sequence[float], wanted: Sequence[float]) -> Agreement:
-    """How near an engine's log-probabilities are to the trainer's, token by token; one that is not finite is infinitely far."""
+    """How well an engine's log-probabilities agree with the trainer's, token by token; one that is not finite counts as infinitely far."""
     differences = [
         abs(mine - theirs) if math.isfinite(mine) else math.inf for mine, theirs in zip(found, wanted, strict=True)
     ]
@@ -113,26 +113,26 @@ def compared(found: Sequence[float], wanted: Sequence[float]) -> Agreement:
 
 
 def too_far(agreement: Agreement, precision: str) -> str:
-    """What is allowed, in words, where it is exceeded; empty if an engine is near enough."""
+    """The allowed difference, in words, if it is exceeded; empty if an engine agrees."""
     if precision == "bf16":
         near = agreement.mean <= BF16_MEAN and agreement.worst <= BF16_MOST
         allowed = f"allowed in bf16: {BF16_MEAN} and {BF16_MOST}"
     else:
         near, allowed = agreement.worst <= FP32_TOLERANCE, f"allowed in fp32: {FP32_TOLERANCE}"
-    return "" if near else f"{allowed}; for a token under -{USUAL:g} nats as much more as it is less probable"
+    return "" if near else f"{allowed}; for a token under -{USUAL:g} nats more, in proportion to its log-probability"
 
 
 def verify(engine: Generator, expected: Expected, precision: str, who: str) -> Agreement:
-    """Compare an engine with what the trainer's model said.
+    """Compare an engine with the results of the trainer's model.
 
     Args:
-        engine: It has the same weights, or should have.
+        engine: The engine, which should have the same weights.
         expected: What `expectations` returned.
         precision: fp32 or bf16.
         who: The engine, for the message.
 
     Raises:
-        ModelError: it computes something else; names the first tokens, or the log-probabilities, that differ.
+        ModelError: its results differ; names the first tokens, or the log-probabilities, that differ.
     """
     found = forced_logps(engine, expected.prompts, expected.tokens)
     differences = [
@@ -180,7 +180,7 @@ def _same_tokens(engine: Generator, expected: Expected, agreement: Agreement, wh
 
 def _other_model(who: str, what: str) -> ModelError:
     return ModelError(
-        f"{who} does not compute what the trainer's model does: {what}",
+        f"the results of {who} differ from those of the trainer's model: {what}",
         where="generator",
-        do="use the engine transformers for this model, and report it with the model's config.json",
+        do="use the engine transformers for this model, and report the problem with the model's config.json",
     )

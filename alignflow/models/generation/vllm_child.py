@@ -1,8 +1,8 @@
-"""vLLM's process: holds one engine and serves it on a Unix socket, to one request at a time, until nobody leases it.
+"""vLLM's process: holds one engine and serves it on a Unix socket, to one request at a time, as long as it is leased.
 
-Run by path, by the interpreter of vLLM's own environment, which has no alignflow: `python -I vllm_child.py < settings.json`.
-Standard library and vLLM alone. vLLM re-seeds random numbers, initialises torch.distributed and changes the environment:
-here it may. Never imported by a trainer or the orchestrator.
+Run by path, by the interpreter of vLLM's environment, which has no alignflow: `python -I vllm_child.py < settings.json`.
+It imports only the standard library and vLLM. vLLM re-seeds random numbers, initialises torch.distributed and changes the
+environment, which is harmless in a separate process. Never imported by a trainer or the orchestrator.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ wire = _load_wire()
 
 
 class TakesWeights:
-    """What vLLM mixes into its worker: weights taken over from a safetensors file with the checkpoint's names."""
+    """An extension of vLLM's worker: loads weights from a safetensors file with the checkpoint's names."""
 
     def take_weights(self, path: str) -> bool:
-        """Load, and pack a tied head anew: on a CPU it has a packed copy of the embeddings, which vLLM's own reload leaves as it was."""
+        """Load, and repack a tied head: on a CPU it has a packed copy of the embeddings, which vLLM's reload does not update."""
         from safetensors.torch import load_file
 
         worker: Any = self
@@ -52,7 +52,7 @@ class TakesWeights:
 
 
 class Engine:
-    """vLLM's offline engine behind the operations of the protocol, all in the main thread."""
+    """vLLM's offline engine with the operations of the protocol, all in the main thread."""
 
     def __init__(self, settings: dict[str, Any]):
         import vllm
@@ -64,7 +64,7 @@ class Engine:
         self._adapters: dict[str, int] = {}
 
     def generate(self, request: dict[str, Any]) -> list[dict[str, Any]]:
-        """Completions with their stop token, whether it ended them, and log-probabilities where they are asked for."""
+        """Completions with their stop token, whether it ended them, and log-probabilities if they are asked for."""
         from vllm import SamplingParams
 
         shared = dict(request["sampling"], detokenize=False, ignore_eos=True, stop_token_ids=request["stop"])
@@ -100,10 +100,10 @@ class Engine:
         return scores
 
     def load(self, request: dict[str, Any]) -> bool:
-        """Take up weights, and forget what was computed with the earlier ones: a prefix that is kept gives wrong answers in silence."""
+        """Load weights, and drop the prefix cache of the earlier ones: it would give wrong answers silently."""
         self._llm.collective_rpc("take_weights", kwargs={"path": request["path"]})
         if not self._llm.reset_prefix_cache():
-            raise RuntimeError("vLLM did not reset its prefix cache: earlier weights would answer")
+            raise RuntimeError("vLLM did not reset its prefix cache, which has results of the earlier weights")
         return True
 
     def _run(self, request: dict[str, Any], sampling: list[Any]) -> list[Any]:
@@ -122,14 +122,14 @@ class Engine:
 
 
 class Host:
-    """Leases: who uses the engine, whether anybody still does, and the queue of what they ask."""
+    """Leases: which runs use the engine, whether any still does, and the queue of their requests."""
 
     def __init__(self, path: str, idle_s: float, first: int):
         self._path, self._idle_s = path, idle_s
         self._runs: dict[int, int] = {}  # process of a run -> an open file that becomes readable when it ends
         self._clients = 0
         self._jobs: queue.Queue[tuple[dict[str, Any], queue.Queue[dict[str, Any]]]] = queue.Queue()
-        self._waiting = 0  # requests that are queued or at work
+        self._waiting = 0  # requests that are queued or running
         self._verified: list[str] = []
         self._busy_until = time.monotonic()
         self._ready = False
@@ -138,14 +138,14 @@ class Host:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def serve(self, engine: Engine) -> None:
-        """Answer until `_watch` ends the process."""
+        """Serve requests until `_watch` ends the process."""
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(f"{self._path}.new")
         os.chmod(f"{self._path}.new", 0o600)
         listener.listen(64)
         with self._change:
             self._ready, self._busy_until = True, time.monotonic()
-        os.replace(f"{self._path}.new", self._path)  # found only when it can answer
+        os.replace(f"{self._path}.new", self._path)  # clients find it only when it can answer
         threading.Thread(target=self._accept, args=(listener, engine), daemon=True).start()
         while True:
             request, reply = self._jobs.get()
@@ -157,9 +157,9 @@ class Host:
         except (
             ValueError,
             TypeError,
-        ) as error:  # vLLM refuses a request, or knows no such setting: the engine is whole
+        ) as error:  # vLLM refuses a request or a setting: the engine still works
             return {"error": f"{type(error).__name__}: {error}"}
-        except Exception as error:  # noqa: BLE001 (an engine that failed once may answer wrongly: whoever asked starts another)
+        except Exception as error:  # noqa: BLE001 (an engine that failed once may answer wrongly: the client starts another)
             print(f"the engine failed: {error!r}", file=sys.stderr, flush=True)
             os._exit(1)
 
@@ -224,7 +224,7 @@ class Host:
                 self._runs[run] = os.pidfd_open(run)
 
     def _watch(self) -> None:
-        """End at once when the runs that leased the engine are gone, also in the middle of a request; else when idle for long."""
+        """End at once when the runs that leased the engine have ended, even during a request; otherwise when idle for long."""
         while True:
             with self._change:
                 files = {file: run for run, file in self._runs.items()}

@@ -1,6 +1,6 @@
-"""Generation with vLLM, in a process of its own that several stages share: this one never imports it.
+"""Generation with vLLM, in a separate process that several stages share: this process never imports vLLM.
 
-The process is leased (`vllm_lease`) and runs `vllm_child.py`. Before it serves it is verified against the trainer's own model.
+The process is leased (`vllm_lease`) and runs `vllm_child.py`. Before use it is verified against the trainer's model.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from alignflow.models.generation.vllm_lease import CHILD, HostGoneError, HostPla
 from alignflow.models.generation.vllm_weights import copier, root_of, what_to_load, write_live
 
 _SEED_BITS = (1 << 63) - 1
-_CPU_BLOCK = 32  # vLLM's default of 128 shares prefixes in coarse pieces: judging takes twice as long
+_CPU_BLOCK = 32  # with vLLM's default of 128, coarse prefix sharing makes judging take twice as long
 _CPU_BATCH = 4096  # tokens of one forward pass at most
 _NAMES = {"fp32": "float32", "bf16": "bfloat16"}
 
-TOO_LONG = "shorten the prompt, lower max_new_tokens, or raise the engine's max_model_len"
+TOO_LONG = "shorten the prompt, or set a smaller max_new_tokens or a larger max_model_len of the engine"
 
 
 class VLLMGenerator:
@@ -44,23 +44,23 @@ class VLLMGenerator:
     Args:
         path: Directory (or Hub id) of the model and its tokenizer, or of an adapter; weights from a store are verified first.
         runtime: Device, precision and threads.
-        options: Its own.
+        options: The engine's options.
 
     Raises:
-        ModelError: there is no environment with vLLM, it does not load the model, or computes something else than the trainer's model.
+        ModelError: there is no environment with vLLM, it does not load the model, or its results differ from the trainer's model's.
     """
 
     def __init__(self, path: Path, runtime: Runtime, options: VLLMOptions | None = None):
         self._describe(path, runtime, options or VLLMOptions())
-        self._private = ""  # of a process that has a live model's weights, and is nobody else's
+        self._private = ""  # name of a process that has a live model's weights and serves only this generator
         self._lease = Lease(self._plan(), self._check)
         self._open()
 
     @classmethod
     def for_training(cls, path: Path, runtime: Runtime, options: VLLMOptions, longest: int) -> VLLMGenerator:
-        """An engine in a process of one's own for a policy in training that was loaded from `path`: whoever calls `take` verifies it.
+        """An engine in a private process for a policy in training that was loaded from `path`; the caller of `take` verifies it.
 
-        `longest`: most tokens of prompt and answer together, so that no memory is kept for more.
+        `longest`: most tokens of prompt and answer together, so that no memory is reserved for more.
         """
         known = min(longest, options.max_model_len or longest)
         engine = cls.__new__(cls)
@@ -87,7 +87,7 @@ class VLLMGenerator:
         self._stop = stop_ids(self.tokenizer, generation)
         known = [self._options.max_model_len, getattr(text, "max_position_embeddings", None)]
         self.context_length: int | None = min((length for length in known if length), default=None)
-        # A model may have more rows than its tokenizer has tokens: what they would be is no text.
+        # A model may have more rows than its tokenizer has tokens: the extra ones are no text.
         self._allowed = len(self.tokenizer) if len(self.tokenizer) < text.vocab_size else 0
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
@@ -121,10 +121,10 @@ class VLLMGenerator:
         )
 
     def sync(self, model: Any) -> None:
-        """Take up the weights of `model`, which is in training, into a process of our own, and compare that with it.
+        """Load the weights of `model`, which is in training, into a private process, and compare the two.
 
         Raises:
-            ModelError: vLLM does not compute what the model does, or its process ended: the weights are then lost.
+            ModelError: vLLM's results differ from the model's, or its process ended: the weights are then lost.
         """
         if not self._private:
             self._lease.close()
@@ -132,11 +132,11 @@ class VLLMGenerator:
         self.take(model)
         trusted = TransformersGenerator.around(model, self.tokenizer, self._runtime)
         verify(
-            self, expectations(trusted), self._runtime.precision, f"vLLM {self._lease.version} after taking up weights"
+            self, expectations(trusted), self._runtime.precision, f"vLLM {self._lease.version} after loading weights"
         )
 
     def take(self, model: Any) -> None:
-        """Take up the weights of a model in training, and forget what was computed with earlier ones; not verified here.
+        """Load the weights of a model in training, and drop cached results of earlier ones; not verified here.
 
         Every process must call it if the model is partitioned (ZeRO 3).
 
@@ -156,18 +156,18 @@ class VLLMGenerator:
         return self._lease.version
 
     def _be_alone(self) -> None:
-        """Lease a process that nobody else does."""
+        """Lease a private process."""
         self._private, self._adapter = uuid.uuid4().hex[:12], None
         self._lease = Lease(self._plan(), lambda lease, started: None)
         self._open()
 
     def close(self) -> None:
-        """Leave the process; it ends when nobody came for `idle_s`."""
+        """End the lease; the process ends if nobody leases it for `idle_s`."""
         self._lease.close()
 
     @property
     def pid(self) -> int:
-        """The process that holds the engine now."""
+        """Id of the process that holds the engine now."""
         return self._lease.pid
 
     def _plan(self) -> HostPlan:
@@ -181,7 +181,9 @@ class VLLMGenerator:
         code = [file_digest(CHILD), file_digest(CHILD.parents[2] / "data" / "wire.py")]
         if self._private and self._runtime.device == "cuda" and self._runtime.world_size > 1:
             environment["CUDA_VISIBLE_DEVICES"] = _own_gpu(environment.get("CUDA_VISIBLE_DEVICES", ""))
-        gpus = environment.get("CUDA_VISIBLE_DEVICES", "")  # threads and places are whoever's who starts it
+        gpus = environment.get(
+            "CUDA_VISIBLE_DEVICES", ""
+        )  # threads and placement are those of the process that starts it
         who = [this_host().id, loaded.digest, str(python), engine, gpus, code, self._private]
         name = text_digest(canonical_json(who))[:20]
         copy = engine_directory() / f"{name}.model"
@@ -189,15 +191,15 @@ class VLLMGenerator:
         return HostPlan(name, python, engine, source, environment, 0.0 if self._private else self._options.idle_s)
 
     def _engine(self, rank: int) -> dict[str, Any]:
-        """Arguments of `vllm.LLM`: everything that its defaults leave to the machine is said."""
+        """Arguments of `vllm.LLM`: everything that would depend on the machine is set."""
         options, on_cpu = self._options, self._runtime.device == "cpu"
         chosen: dict[str, Any] = {
             "skip_tokenizer_init": True,
-            "generation_config": "vllm",  # else the model's own would change what is asked for
+            "generation_config": "vllm",  # otherwise the model's own would change the sampling
             "dtype": _NAMES[self._runtime.precision],
             "enforce_eager": options.enforce_eager,
             "enable_prefix_caching": True,
-            "logprobs_mode": "processed_logprobs",  # raw ones know nothing of temperature, top_p and top_k
+            "logprobs_mode": "processed_logprobs",  # raw ones ignore temperature, top_p and top_k
             "seed": 0,
             "disable_log_stats": True,
             "use_tqdm_on_load": False,
@@ -206,7 +208,7 @@ class VLLMGenerator:
         if self.context_length is not None:
             chosen["max_model_len"] = self.context_length + 1
         if on_cpu:
-            # A prompt must not be computed in pieces: vLLM then turns back the generator of a seeded row, which a CPU's cannot do.
+            # A prompt must not be computed in pieces: vLLM then rewinds the generator of a seeded row, which a CPU generator cannot do.
             whole = max(_CPU_BATCH, chosen.get("max_model_len", 0))
             chosen |= {"enable_chunked_prefill": False, "max_num_batched_tokens": whole}
             chosen |= {"block_size": _CPU_BLOCK, "kv_cache_memory_bytes": int(options.kv_cache_gib * (1 << 30))}
@@ -222,13 +224,13 @@ class VLLMGenerator:
         print(f"vLLM {self._lease.version} in process {self._lease.pid}, log {self._lease.log}", flush=True)
 
     def _expect(self) -> None:
-        """Ask the trainer's model before vLLM takes the memory."""
+        """Compute the trainer's results before vLLM takes the memory."""
         if self._expected is None:
             with contextlib.closing(TransformersGenerator(self._path, self._runtime)) as trusted:
                 self._expected = expectations(trusted)
 
     def _check(self, lease: Lease, started: bool) -> None:
-        """Verify a process that nobody verified for these weights."""
+        """Verify a process that is not yet verified for these weights."""
         what = self._adapter[0] if self._adapter else "base"
         if what in lease.verified:
             return
@@ -237,23 +239,23 @@ class VLLMGenerator:
         found = verify(_Unchecked(self, lease), self._expected, self._runtime.precision, f"vLLM {lease.version}")
         lease.mark_verified(what)
         print(
-            f"vLLM {lease.version} computes what the trainer's model does: {found.tokens} tokens in {self._runtime.precision}, "
+            f"vLLM {lease.version} agrees with the trainer's model: {found.tokens} tokens in {self._runtime.precision}, "
             f"log-probabilities differ by {found.mean:.2g} on average and {found.most:.2g} at most",
             flush=True,
         )
 
     def _ask(self, op: str, **fields: Any) -> Any:
-        """Ask, and where the process ended meanwhile, once more in another one."""
+        """Send a request, and if the process ended meanwhile, once more to another one."""
         fields["adapter"] = self._adapter
         try:
             return self._lease.ask(op, **fields)
         except HostGoneError as error:
             if self._private:
                 raise self._gone(
-                    error, "the weights that it had taken up are lost: run again from the last checkpoint"
+                    error, "the weights that it had loaded are lost: run again from the last checkpoint"
                 ) from None
             print(
-                f"note: vLLM's process {self._lease.pid} ended in the middle of a request ({error}); it is started again",
+                f"note: vLLM's process {self._lease.pid} ended during a request ({error}); it is started again",
                 flush=True,
             )
         self._open()
@@ -261,7 +263,7 @@ class VLLMGenerator:
             return self._lease.ask(op, **fields)
         except HostGoneError as error:
             raise self._gone(
-                error, "out of memory? Lower the stage's batch_size or the engine's kv_cache_gib"
+                error, "if it ran out of memory, set a smaller batch_size of the stage or kv_cache_gib of the engine"
             ) from None
 
     def _gone(self, error: Exception, advice: str) -> ModelError:
@@ -273,13 +275,13 @@ class VLLMGenerator:
 
 
 def _own_gpu(visible: str) -> str:
-    """The GPU of this process of several, as CUDA_VISIBLE_DEVICES names it."""
+    """The GPU of this process of several, by its name in CUDA_VISIBLE_DEVICES."""
     number = int(os.environ.get("LOCAL_RANK", "0"))
     return visible.split(",")[number] if visible else str(number)
 
 
 class _Unchecked(VLLMGenerator):
-    """The engine while it is verified: a process that ends now is not started again behind the lock."""
+    """The engine while it is verified: a process that ends now is not started again under the lock."""
 
     def __init__(self, of: VLLMGenerator, lease: Lease):
         self.__dict__.update(of.__dict__)

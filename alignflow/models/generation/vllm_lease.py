@@ -1,4 +1,4 @@
-"""Leases of vLLM's process: found by the name of its weights and settings, or started, shared by the stages of a run, started again once."""
+"""Leases of vLLM's process: finds it by the name of its weights and settings, or starts it; the stages of a run share it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _FINDS = 3
 
 @dataclass(frozen=True)
 class HostPlan:
-    """What a process of vLLM's is started with.
+    """Settings to start a process of vLLM.
 
     Attributes:
-        name: Made from weights and settings: two plans with one name can share a process.
+        name: Made from weights and settings: two plans with the same name can share a process.
         python: vLLM's interpreter.
         engine: Arguments of `vllm.LLM`, without the model.
-        model: Gives the directory of the weights; called for each start.
+        model: Returns the directory of the weights; called for each start.
         environment: All its variables.
-        idle_s: Seconds without a client after which it ends.
+        idle_s: It ends after this many seconds without a client.
     """
 
     name: str
@@ -51,12 +51,12 @@ class HostGoneError(Exception):
 
 
 class Lease:
-    """A connection to vLLM's process, which lives while anybody leases it.
+    """A connection to vLLM's process, which runs as long as anybody leases it.
 
     Args:
-        plan: Which process.
-        ready: Called with the lease when it stands, and with what was found correct of that process before; under the lock of its name,
-            so that of several clients one alone checks a process.
+        plan: The process's settings.
+        ready: Called with the lease once it is connected, and with what was verified of that process before; under the lock of its name,
+            so that only one of several clients checks a process.
     """
 
     def __init__(self, plan: HostPlan, ready: Callable[[Lease, bool], None]):
@@ -68,7 +68,7 @@ class Lease:
         """Find the process or start it, under the lock of its name; `before_start` is called when it has to be started.
 
         Raises:
-            ModelError: it does not start; carries the end of its log.
+            ModelError: it does not start; has the end of its log.
         """
         with engine_hosts.start_lock(self._plan.name):
             started = not self._find()
@@ -77,11 +77,11 @@ class Lease:
                 engine_hosts.end_idle_hosts()
                 _start(self._plan)
                 if not self._find():
-                    raise self._lost("it ended as soon as it had started")
+                    raise self._lost("it ended right after its start")
             try:
                 self._ready(self, started)
             except BaseException as error:
-                self.close()  # whoever comes next checks it anew
+                self.close()  # the next client checks it again
                 if isinstance(error, HostGoneError):
                     raise self._lost(str(error)) from None
                 raise
@@ -101,23 +101,23 @@ class Lease:
         return answer.get("found")
 
     def mark_verified(self, what: str) -> None:
-        """Let later clients know that these weights were found to be right in this process."""
+        """Tell later clients that these weights were verified in this process."""
         self._exchange({"op": "verified", "what": what})
         self.verified |= {what}
 
     @property
     def log(self) -> Path:
-        """Where the process writes what it has to say."""
+        """The log of the process."""
         return log_path(self._plan.name)
 
     def close(self) -> None:
-        """Leave; the process ends when nobody came for a while."""
+        """End the lease; the process ends if nobody leases it for a while."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def _find(self) -> bool:
-        for _ in range(_FINDS):  # one that ends just now closes the connection: look again
+        for _ in range(_FINDS):  # a process that is ending closes the connection: look again
             connection = engine_hosts.connected(engine_hosts.socket_path(self._plan.name))
             if connection is None:
                 return False
@@ -139,7 +139,7 @@ class Lease:
             self.close()
             raise HostGoneError(f"its process ended ({error})") from None
         except BaseException:
-            self.close()  # an answer that nobody read must not be taken for that of the next request
+            self.close()  # an unread answer must not be read as that of the next request
             raise
         if answer is None:
             self.close()
@@ -153,7 +153,7 @@ class Lease:
 
 
 def run_process() -> int:
-    """The process of the run that this stage belongs to, as the supervisor tells it; outside of a stage this process itself."""
+    """The process of the run that this stage belongs to, from the supervisor; outside of a stage this process itself."""
     named = os.environ.get(RUN, "")
     return int(named) if named.isdigit() else os.getpid()
 
@@ -173,7 +173,7 @@ def tail(name: str, lines: int = 12) -> str:
 
 
 def _start(plan: HostPlan) -> None:
-    """Start a host in a session of its own and wait until it listens; raises ModelError if it ends before that."""
+    """Start a host in a separate session and wait until it listens; raises ModelError if it ends before that."""
     path = engine_hosts.socket_path(plan.name)
     settings = {
         "socket": str(path),
@@ -182,7 +182,7 @@ def _start(plan: HostPlan) -> None:
         "engine": {**plan.engine, "model": str(plan.model())},
     }
     with contextlib.suppress(FileNotFoundError):
-        path.unlink()  # of one that was killed: we hold its lock, and nobody listens
+        path.unlink()  # left by a killed host: we hold its lock, and nobody listens
     engine_hosts.remove_old_logs()
     log = os.open(log_path(plan.name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
@@ -214,7 +214,7 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], plan: HostPlan, pat
     end = time.monotonic() + STARTS_WITHIN_S
     while not path.exists():
         if process.poll() is not None:
-            found = look_into(plan.python)  # the environment, or this model?
+            found = look_into(plan.python)  # is the environment broken, or only this model?
             if found.error:
                 raise broken(plan.python, found.error)
             raise ModelError(

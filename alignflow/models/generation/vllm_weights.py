@@ -1,4 +1,4 @@
-"""What vLLM loads for a path: the model itself, its base with a LoRA adapter beside it, or a merged copy; and live weights as a file."""
+"""What vLLM loads for a path: the model itself, its base with a LoRA adapter, or a merged copy; and live weights as a file."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from alignflow.models.adapters import from_pretrained
 from alignflow.models.engines.partitioned import gathered, is_partitioned
 
 PROJECTIONS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"})
-"""Modules that every decoder of vLLM's takes adapters for."""
+"""Modules for which every decoder of vLLM supports adapters."""
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The largest ranks that vLLM can be set to."""
+"""The values that vLLM accepts as largest rank."""
 NEEDED = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a process of vLLM's is to load.
+    """What a process of vLLM loads.
 
     Attributes:
-        directory: Of a whole model; for a merged copy that of the adapter, and `merged` is set.
-        digest: What tells it from other weights.
-        adapter: Digest and path of a LoRA adapter beside it; None for none.
-        rank: The largest rank that vLLM must take; 0 without an adapter.
-        merged: Whether a copy has to be merged first: vLLM cannot have this adapter beside its base.
+        directory: Directory of a whole model; for a merged copy that of the adapter, and `merged` is set.
+        digest: Identifies the weights.
+        adapter: Digest and path of a LoRA adapter; None if there is none.
+        rank: The largest rank that vLLM must support; 0 without an adapter.
+        merged: Whether a copy has to be merged first: vLLM cannot run this adapter on its base.
     """
 
     directory: Path
@@ -48,11 +48,11 @@ class Loaded:
 
 
 def what_to_load(path: Path | str) -> Loaded:
-    """Look at a path, and verify its weights and those of its base.
+    """What to load for a path, after its weights and those of its base are verified.
 
     Raises:
         DamagedArtifactError: bytes are not those of a manifest.
-        ModelError: an adapter's base is missing, or a Hub model is not there.
+        ModelError: an adapter's base is missing, or a Hub model does not exist.
     """
     path = local(path)
     verify_files(path)
@@ -67,34 +67,34 @@ def what_to_load(path: Path | str) -> Loaded:
 
 
 def chain_digest(path: Path) -> str:
-    """The digest of a model, or of an adapter with all that it stands on."""
+    """The digest of a model, or of an adapter with its bases."""
     own = identity(path)[1]
     return text_digest(f"{chain_digest(local(find_base(path)))} {own}") if is_adapter(path) else own
 
 
 def local(path: Path | str) -> Path:
-    """The directory of a model: a Hub id's is in the Hub's cache, and fetched where it is not; raises ModelError for none."""
+    """The directory of a model: for a Hub id it is in the Hub's cache, fetched if necessary; raises ModelError if there is none."""
     if Path(path).is_dir():
         return Path(path)
     try:
         return Path(snapshot_download(str(path), allow_patterns=list(NEEDED)))
     except Exception as error:  # noqa: BLE001 (the Hub's client raises many kinds)
         raise ModelError(
-            f"no model there: {str(error).splitlines()[0][:300]}",
+            f"no model: {str(error).splitlines()[0][:300]}",
             where=str(path),
-            do="give a directory with config.json and safetensors weights, or a Hub id",
+            do="use a directory with config.json and safetensors weights, or a Hub id",
         ) from None
 
 
 def root_of(path: Path) -> Path:
-    """The whole model under an adapter, or under adapters on each other."""
+    """The whole model under an adapter, or under a chain of adapters."""
     while is_adapter(path):
         path = local(find_base(path))
     return path
 
 
 def lora_rank(path: Path, base: Path) -> int:
-    """The smallest of RANKS that an adapter fits, or 0 where vLLM cannot have it beside its base."""
+    """The smallest of RANKS that an adapter fits, or 0 if vLLM cannot run it on its base."""
     settings = json.loads((path / ADAPTER_CONFIG).read_text())
     modules = settings.get("target_modules")
     plain = (
@@ -112,7 +112,7 @@ def lora_rank(path: Path, base: Path) -> int:
 
 
 def merged_copy(path: Path, out: Path) -> Path:
-    """Write the model at `path`, its adapters merged, to a fresh directory `out`, without a tokenizer: vLLM gets ids."""
+    """Write the model at `path`, its adapters merged, to a new directory `out`, without a tokenizer: vLLM gets ids."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(mode=0o700)
     from_pretrained(AutoModelForCausalLM, path, torch.float32).save_pretrained(out)
@@ -121,7 +121,7 @@ def merged_copy(path: Path, out: Path) -> Path:
 
 @torch.no_grad()
 def write_live(model: Any, file: Path, dtype: torch.dtype) -> None:
-    """Write the weights of a model in training as a checkpoint has them: no tied copy, adapters merged, in `dtype`.
+    """Write the weights of a model in training in the form of a checkpoint: no tied copy, adapters merged, in `dtype`.
 
     A partitioned model (ZeRO 3) is gathered one matrix at a time; every process must call this.
     """
@@ -137,7 +137,7 @@ def write_live(model: Any, file: Path, dtype: torch.dtype) -> None:
             values = parameter
             if layer is not None:
                 values = values + sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters)
-            # A copy where the parameter's memory is let go again.
+            # A copy if the parameter's memory is released afterwards.
             tensors[plain] = values.detach().to("cpu", dtype, copy=is_partitioned(parameter))
     tensors = revert_weight_conversion(model, tensors)
     save_file({name: values.contiguous() for name, values in tensors.items()}, file, metadata={"format": "pt"})

@@ -19,7 +19,7 @@ _SCORE = re.compile(r"\bscore(?:\*\*)?\s*:\s*(?:\*\*)?\s*(-?\d{1,9}(?:\.\d{1,9})
 
 
 class AdditiveJudge(ScoringJudge):
-    """Score = mean over the sampled replies that have one, from 0 to 5; none if no reply has one."""
+    """Score = mean over the sampled replies that have one, from 0 to 5; None if no reply has one."""
 
     def __init__(self, options: AdditiveOptions, inputs: JudgeInputs):
         template = QuestionTemplate(options.prompt, _VARIABLES, inputs.run)
@@ -28,7 +28,7 @@ class AdditiveJudge(ScoringJudge):
         self._sampling = Sampling(options.max_new_tokens, temperature=options.sampling_temperature, top_p=options.top_p)
 
     def _assess(self, candidates: Sequence[Candidate]) -> list[Assessment]:
-        """So many replies for each answer."""
+        """`samples` replies for each answer."""
         questions = [
             self._templates["question"].fenced(
                 self.fingerprint, each.prompt, {"answer": each.text, "reference": each.reference}
@@ -56,10 +56,10 @@ def assessment_of_replies(replies: Sequence[Writing]) -> Assessment:
 
 
 def written_score(reply: str) -> float | None:
-    """The last `Score: N` or `Score: N/5` of a judge's own reply; None if there is none or it is not from 0 to 5.
+    """The last `Score: N` or `Score: N/5` in a judge's reply; None if there is none or it is not from 0 to 5.
 
-    What stands in the judged answer is not read: only the reply is. An earlier score in it (one that it quotes) does not count, and
-    neither does the last one where it is out of range: it is then missing, and not the one before.
+    Only the reply is read, not the judged answer. An earlier score in the reply (such as a quoted one) does not count. If the
+    last one is out of range, the score is missing; the one before is not used instead.
     """
     found = list(_SCORE.finditer(reply))
     if not found:

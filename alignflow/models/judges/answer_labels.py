@@ -1,4 +1,4 @@
-"""What a labelling says of single answers: their scores, as rankings, and which of them are good and which bad."""
+"""Labels of single answers: their scores, rankings, and which of them are good and which bad."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ScoredAnswers:
     Attributes:
         positions: Their places among the prompt's candidates.
         scores: One for each; higher is better.
-        dropped: How many candidates are left out for which reason.
+        dropped: Reason -> number of dropped candidates.
     """
 
     positions: list[int]
@@ -43,9 +43,9 @@ class ScoredAnswers:
 
 
 def scored_answers(labelled: LabelledPrompt) -> ScoredAnswers:
-    """The candidates with a score: a pointwise judge's own, or the win rates of a pairwise judge.
+    """The candidates with a score: that of a pointwise judge, or the win rate by a pairwise judge.
 
-    Left out are answers without a score, blank ones, and equal texts that got different scores: one of these would be preferred to itself.
+    Answers without a score, blank answers, and equal texts with different scores are dropped; the last would be preferred to themselves.
     Scores are compared as fp32, as losses see them.
     """
     texts = labelled.row["completions"]
@@ -97,9 +97,9 @@ def ranking_row(labelled: LabelledPrompt, scored: ScoredAnswers) -> dict[str, An
 def unpaired_rows(
     labelled: LabelledPrompt, scored: ScoredAnswers, config: AnswerLabelsConfig
 ) -> tuple[list[dict[str, Any]], Dropped]:
-    """The prompt's rows of the table of answers with a label, and how many of its candidates are in none for which reason.
+    """The prompt's rows of the table of answers with a label, and, by reason, how many of its candidates have no label.
 
-    Of equal texts the first stands for all.
+    Of equal texts only the first is used.
     """
     row, ended = labelled.row, _ended(labelled.row)
     first: dict[str, int] = {}
@@ -130,8 +130,8 @@ def unpaired_rows(
 def good_or_bad(scores: Sequence[float], config: AnswerLabelsConfig) -> list[bool | str]:
     """For the score of each answer of a prompt: True for a good one, False for a bad one, or why it is neither.
 
-    By rank an answer is good where it is among the `best` in any order of equal scores, and bad likewise. One that some of these
-    orders would count in, and others not, is a tie. One that is both, as where there is no other answer, is neither.
+    By rank an answer is good if it is among the `best` in every order of equal scores, and bad likewise. If only some of these
+    orders include it, it is a tie. An answer that is both good and bad, such as the only one, is neither.
     """
     if config.by == "score":
         return [
@@ -154,7 +154,7 @@ def _by_rank(score: float, scores: Sequence[float], config: AnswerLabelsConfig) 
 
 
 def _as_seen(score: float) -> float:
-    """A score as losses see it: probabilities that differ by rounding in fp64 are equal in fp32."""
+    """A score in fp32, as losses read it: probabilities that differ by fp64 rounding are then equal."""
     return float(numpy.float32(score))
 
 

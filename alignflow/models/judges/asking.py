@@ -1,4 +1,4 @@
-"""What stages that ask a judge share: who it is in a journal, verdicts as JSON, verdicts as outcomes."""
+"""Shared by stages that ask a judge: its identity in a journal, verdicts as JSON, verdicts as outcomes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def judge_identity(config: JudgeConfig, judge: Judge, seed: int) -> dict[str, An
 
 
 def packed(verdict: Verdict) -> list[Any]:
-    """A verdict as JSON; what a judge seldom has stands in a last item, which is missing where it is empty."""
+    """A verdict as JSON; rare fields are in a last item, which is missing if it is empty."""
     more = {
         "rationales": list(verdict.rationales) if any(verdict.rationales) else [],
         "principle": verdict.principle,
@@ -53,7 +53,7 @@ def unpacked(  # noqa: PLR0913 (the items of a journal's row)
     masses: Sequence[Any] = (None, None),
     more: Mapping[str, Any] | None = None,
 ) -> Verdict:
-    """A verdict from a journal, where those of earlier versions have no masses. No judge decides between equal answers."""
+    """A verdict from a journal, where verdicts of earlier versions have no masses. No judge decides between equal answers."""
     if same_answer(pair[0].text, pair[1].text):
         return Verdict(None, reason=IDENTICAL)
     more = more or {}
@@ -71,7 +71,7 @@ def unpacked(  # noqa: PLR0913 (the items of a journal's row)
 
 
 def said(verdict: Verdict) -> dict[str, Any]:
-    """What the judge wrote and by what it judged, as columns of the table of verdicts; null where there is nothing."""
+    """The judge's texts and its principle, as columns of the table of verdicts; null if there are none."""
     given, swapped = verdict.rationales
     return {
         "principle": verdict.principle or None,
@@ -82,7 +82,7 @@ def said(verdict: Verdict) -> dict[str, Any]:
 
 
 def outcome_of(verdict: Verdict, row: str, texts: tuple[str, str], **known: Any) -> Outcome:
-    """What a judge report counts of a verdict; `known` are gold and families."""
+    """The outcome of a verdict for a judge report; `known` are gold and families."""
     return Outcome(
         row,
         verdict.probability,
@@ -95,7 +95,7 @@ def outcome_of(verdict: Verdict, row: str, texts: tuple[str, str], **known: Any)
 
 
 def calibrated(verdict: Verdict, calibration: Calibration | None) -> Verdict:
-    """The verdict with calibrated orders and label; one without a label, or without both orders, as it is."""
+    """The verdict with calibrated orders and label; a verdict without a label, or without both orders, is unchanged."""
     if calibration is None:
         return verdict
     found = calibration.of(Outcome("", verdict.probability, verdict.orders))

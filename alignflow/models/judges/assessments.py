@@ -1,4 +1,4 @@
-"""What a pointwise judge said of answers, whole: as the journal keeps it, and as assessments.jsonl beside the labels tells it."""
+"""Complete assessments of a pointwise judge, for the journal and for assessments.jsonl next to the labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE = "assessments.jsonl"
 
 
 def packed_assessments(found: Sequence[Assessment]) -> dict[str, Any]:
-    """What a judge said of a prompt's answers as JSON; lists that hold nothing are missing."""
+    """A judge's assessments of a prompt's answers as JSON; empty lists are missing."""
     packed: dict[str, Any] = {
         "scores": [each.score for each in found],
         "details": [dict(each.details) for each in found],
@@ -31,7 +31,7 @@ def packed_assessments(found: Sequence[Assessment]) -> dict[str, Any]:
 
 
 def unpacked_assessments(packed: Mapping[str, Any]) -> list[Assessment]:
-    """What `packed_assessments` packed."""
+    """The inverse of `packed_assessments`."""
     count = len(packed["scores"])
     notes, reasons = packed.get("notes", [{}] * count), packed.get("reasons", [""] * count)
     masses = packed.get("masses", [None] * count)
@@ -39,8 +39,8 @@ def unpacked_assessments(packed: Mapping[str, Any]) -> list[Assessment]:
 
 
 def write_assessments(labelled: Sequence[LabelledPrompt], run: Run) -> None:
-    """Write assessments.jsonl, where a judge that scores single answers wrote something, left some without a score, or was asked for
-    options: a line for each answer."""
+    """Write assessments.jsonl, one line per answer, if a pointwise judge wrote a text, gave some answers no score, or was asked for
+    options."""
     lines = [line for prompt in labelled for line in _of_answers(prompt)]
     if lines:
         text = "".join(f"{json.dumps(line, ensure_ascii=False, sort_keys=True)}\n" for line in lines)
@@ -48,7 +48,7 @@ def write_assessments(labelled: Sequence[LabelledPrompt], run: Run) -> None:
 
 
 def _of_answers(labelled: LabelledPrompt) -> Iterator[dict[str, Any]]:
-    """The answers of a judge that has more to say than scores and details, which stand in the tables."""
+    """Assessments with more than scores and details, which are in the tables."""
     said = any(each.notes or each.reason or each.mass is not None for each in labelled.assessments)
     for place, each in enumerate(labelled.assessments if said else ()):
         yield {

@@ -1,4 +1,4 @@
-"""What a judge is: candidates in, verdicts with probabilities out. It does no I/O of its own beside loading."""
+"""The judge protocol: candidates in, verdicts with probabilities out. A judge does no I/O except to load."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_SCORE = "no score"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One answer to be judged: the conversation before it, its text, whether it ended by itself, and a reference answer where there is one."""
+    """One answer to be judged: the conversation before it, its text, whether it ended by itself, and a reference answer if there is one."""
 
     prompt: Sequence[Mapping[str, str]]
     text: str
@@ -35,18 +35,18 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says about a pair (first, second).
+    """A judge's verdict on a pair (first, second).
 
     Attributes:
-        probability: P(first is better); exactly 0.5 is a tie, None is no label (never 0.5 in its place). A verdict that
+        probability: P(first is better); exactly 0.5 is a tie, None is no label (never 0.5 instead). A verdict that
             `flips` is a tie as well.
         scores: Scores of first and second, for pointwise judges.
-        orders: P(first is better) as asked with first in the first seat, and as asked with the seats swapped.
+        orders: P(first is better), asked with first in the first position, and asked with the positions swapped.
         reason: Why there is no label; empty if there is one.
-        masses: How much of the judge's probability lay on its options together, in each order; None for a judge that
-            is not asked for options. The rest lay on other words: such a judge did not answer the question.
+        masses: The judge's total probability of its options, in each order; None for a judge that
+            is not asked for options. If it is low, the judge did not answer the question.
         rationales: What the judge wrote before its verdict, in each order; empty if it wrote nothing.
-        principle: Name of the principle that was judged by; empty if there is none, or several.
+        principle: Name of the principle that the judge used; empty if there is none, or several.
         parts: P(first is better) by each principle, or by each member of a jury, and figures about them.
     """
 
@@ -69,20 +69,20 @@ class Verdict:
 
     @property
     def decided(self) -> bool:
-        """Whether there is a label and it is no tie."""
+        """Whether there is a label that is not a tie."""
         return self.probability is not None and self.probability != 0.5 and not self.flips
 
 
 @dataclass(frozen=True)
 class Assessment:
-    """What a pointwise judge says about one answer.
+    """A pointwise judge's assessment of one answer.
 
     Attributes:
         score: Higher is better; None if there is none.
         details: Named parts of the score.
-        notes: What the judge wrote on the way, by name: JSON values.
+        notes: Other output of the judge, by name: JSON values.
         reason: Why there is no score; empty if there is one, or the judge does not say.
-        mass: How much of the judge's probability lay on its options, mean over its questions; None for a judge without options.
+        mass: The judge's total probability of its options, mean over its questions; None for a judge without options.
     """
 
     score: float | None
@@ -94,13 +94,13 @@ class Assessment:
 
 @dataclass(frozen=True)
 class JudgeInputs:
-    """The artifacts that a judge may fall back on, and its hands.
+    """The artifacts that a judge uses by default, and its runtime.
 
     Attributes:
         policy: The SFT model, or None if the recipe has none.
         reward_model: The recipe's reward model, or None.
-        run: Device and warnings; a judge writes nothing through it.
-        generator: The engine of a judge that asks a language model; None is transformers.
+        run: Device and warnings; a judge writes no files.
+        generator: The engine of a judge that asks a language model; None means transformers.
     """
 
     policy: Path | None
@@ -113,16 +113,16 @@ class Judge(Protocol):
     """Compares answers. Constructed as `Class(options, inputs)`: the validated options, and JudgeInputs.
 
     Attributes:
-        pointwise: Whether it scores each answer by itself; it then has `score` and `probability` that mean something.
-        fingerprint: What its raw labels depend on beside name and options (the content of files that those name), so
-            that the row journal never takes another judge's labels for its own.
+        pointwise: Whether it scores single answers; only then `score` and `probability` are meaningful.
+        fingerprint: What its raw labels depend on besides name and options (the content of files that these name), so
+            that the row journal never uses another judge's labels.
     """
 
     pointwise: ClassVar[bool]
     fingerprint: str
 
     def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
-        """One verdict per pair, independent of the pair's order up to the mirror image."""
+        """One verdict per pair; if a pair is swapped, its verdict is mirrored."""
 
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
         """One score per candidate; None if there is none."""
@@ -134,11 +134,11 @@ class Judge(Protocol):
         """Named parts of each candidate's score; empty if the judge has none."""
 
     def close(self) -> None:
-        """Give models back."""
+        """Free models."""
 
 
 class PointwiseJudge(ABC):
-    """A judge that scores each answer by itself: `score` and `probability` are all it has to say."""
+    """A judge that scores single answers: a subclass implements only `score` and `probability`."""
 
     pointwise: ClassVar[bool] = True
     fingerprint: str = ""
@@ -156,24 +156,24 @@ class PointwiseJudge(ABC):
         return [{} for _ in candidates]
 
     def compare(self, pairs: Sequence[tuple[Candidate, Candidate]]) -> list[Verdict]:
-        """Verdicts from the scores; a score does not know seats, so both orders say the same."""
+        """Verdicts from the scores; a score does not depend on the position, so both orders are equal."""
         found = assess(self, [candidate for pair in pairs for candidate in pair])
         return [
             verdict_of_assessments(self, pair, (found[2 * index], found[2 * index + 1]))
             for index, pair in enumerate(pairs)
         ]
 
-    def close(self) -> None:  # noqa: B027 (a judge without a model has nothing to give back)
-        """Nothing to give back."""
+    def close(self) -> None:  # noqa: B027 (a judge without a model has nothing to free)
+        """Nothing to free."""
 
 
 def knows_seats(judge: Judge) -> bool:
-    """Whether the two orders of its verdicts are two questions: not of a judge that scores single answers, nor of a jury."""
+    """Whether the two orders of its verdicts are two questions: not for a judge that scores single answers, nor for a jury."""
     return not judge.pointwise and bool(getattr(judge, "seats", True))
 
 
 def flags_of(judge: Judge, candidates: Sequence[Candidate]) -> list[list[str]] | None:
-    """Names of the marks in each answer by which it may try to steer the judge; None for a judge that no answer can speak to.
+    """Names of the marks in each answer by which it may try to steer the judge; None for a judge that does not read text.
 
     A judge that reads answers as text has a method `flags` for it; a rubric or a reward model has none.
     """
@@ -182,9 +182,9 @@ def flags_of(judge: Judge, candidates: Sequence[Candidate]) -> list[list[str]] |
 
 
 def assess(judge: Judge, candidates: Sequence[Candidate]) -> list[Assessment]:
-    """What a pointwise judge says about each answer; a judge for which it saves asking twice has a method `assess` for it.
+    """A pointwise judge's assessment of each answer; a judge may have a method `assess` that avoids asking twice.
 
-    A score that is not finite is none.
+    A score that is not finite becomes None.
     """
     own = getattr(judge, "assess", None)
     if callable(own):
@@ -198,7 +198,7 @@ def assess(judge: Judge, candidates: Sequence[Candidate]) -> list[Assessment]:
 def verdict_of_assessments(
     judge: Judge, pair: tuple[Candidate, Candidate], found: tuple[Assessment, Assessment]
 ) -> Verdict:
-    """The verdict of a pointwise judge on a pair, from what it says about each answer."""
+    """The verdict of a pointwise judge on a pair, from its assessments of the two answers."""
     verdict = verdict_from_scores(judge, pair, (found[0].score, found[1].score))
     if verdict.reason == NO_SCORE:
         verdict = replace(verdict, reason=found[0].reason or found[1].reason or NO_SCORE)
@@ -208,7 +208,7 @@ def verdict_of_assessments(
 def verdict_from_scores(
     judge: Judge, pair: tuple[Candidate, Candidate], scores: tuple[float | None, float | None]
 ) -> Verdict:
-    """The verdict of a pointwise judge on a pair whose scores are known already."""
+    """The verdict of a pointwise judge on a pair with known scores."""
     first, second = scores
     if same_answer(pair[0].text, pair[1].text):
         return Verdict(None, scores, reason=IDENTICAL)
@@ -227,7 +227,7 @@ def sigmoid(value: float) -> float:
 
 @dataclass(frozen=True)
 class _OwnJudge(catalogue.JudgeRow):
-    """The row of a judge of the user's own, whose address may be in a file."""
+    """The catalogue row of a user's own judge, which may be in a file."""
 
     def resolve(self) -> Callable[..., Any]:
         """Import and return the class."""
@@ -235,10 +235,10 @@ class _OwnJudge(catalogue.JudgeRow):
 
 
 def judge_row(name: str, where: str = "judge.name") -> catalogue.JudgeRow:
-    """The catalogue's row for a judge, or one for a class of the user's own, named `file.py:Class` or `package.module:Class`.
+    """The catalogue's row for a judge, or a row for a user's own class, named `file.py:Class` or `package.module:Class`.
 
     Such a class takes `(options, inputs)` as every judge does; its attribute `Options` (a StageConfig) validates the
-    options. Its source is not covered by a version: whoever computes the cache key digests the source of its module.
+    options. No version covers its source: the cache key has the digest of its module's source.
 
     Raises:
         RecipeError: The name is unknown, or the class cannot be imported.
@@ -253,7 +253,7 @@ def judge_row(name: str, where: str = "judge.name") -> catalogue.JudgeRow:
     ]
     lacks += [attribute for attribute in ("pointwise", "fingerprint") if not hasattr(judge, attribute)]
     if lacks:
-        advice = "derive from alignflow.models.judges.base.PointwiseJudge, or write the Judge protocol there"
+        advice = "derive from alignflow.models.judges.base.PointwiseJudge, or implement the Judge protocol"
         raise RecipeError(
             f"{own_module.short(name)} is not a judge: it lacks {', '.join(lacks)}", where=where, do=advice
         )
@@ -268,20 +268,20 @@ def own_source(name: str) -> str:
 
 
 def make_judge(config: JudgeConfig, *, policy: Path | None, reward_model: Path | None, run: Run) -> Judge:
-    """The judge that `config` names, loaded and ready; raises RecipeError for a wrong name, option or missing input."""
+    """The judge that `config` names, loaded and ready; raises RecipeError for an unknown name, a wrong option or a missing input."""
     row = judge_row(config.name)
     options: Any = catalogue.parse_options(row, config.options, "judge.options")
     return row.resolve()(options, JudgeInputs(policy, reward_model, run, config.generator))
 
 
 def needed_model(named: str | None, fallback: Path | None, judge: str, what: str) -> Path:
-    """The model that a judge's options name, else what the recipe has; raises RecipeError if there is neither."""
+    """The model in a judge's options, otherwise the recipe's; raises RecipeError if there is neither."""
     if named is not None:
         return Path(named)
     if fallback is None:
         raise RecipeError(
             f"the judge {judge!r} needs {what}, and the recipe has none",
             where="judge.options.model",
-            do="name one there",
+            do="set it to a model",
         )
     return fallback

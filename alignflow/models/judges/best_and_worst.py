@@ -1,4 +1,4 @@
-"""The best and the worst answer to each prompt, with the probability that each beats an answer of the same policy: what self-play learns from."""
+"""The best and the worst answer to each prompt, with the probability that each beats an answer of the same policy: the data of self-play."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 FEW = "fewer than two answers with a score"
 CLOSE = "win rates too near each other"
 Extremes = tuple[int, int]
-"""Places of the best and the worst answer."""
+"""Positions of the best and the worst answer."""
 
 
 def write_best_and_worst(
     sides: Iterable[tuple[str, Sequence[LabelledPrompt]]], config: LabelConfig, run: Run
 ) -> dict[str, Any]:
-    """Write win_rates/SIDE.parquet, a row a prompt: preferences whose scores are win rates. Returns what belongs in statistics.json.
+    """Write win_rates/SIDE.parquet, one row per prompt: preferences whose scores are win rates. Returns its part of statistics.json.
 
-    Prompts whose best answer is no better than the worst one, or not by `config.min_win_rate_gap`, are left out and counted.
+    Prompts whose best answer is no better than the worst one, or by less than `config.min_win_rate_gap`, are dropped and counted.
     """
     dropped, counts = Counter[str](), dict[str, Any]()
     for side, prompts in sides:
@@ -50,10 +50,10 @@ def write_best_and_worst(
 
 
 def extremes(labelled: LabelledPrompt, gap: float = 0.0) -> Extremes | str:
-    """The best and the worst of a prompt's answers, of equal ones the first, or why there are none.
+    """The best and the worst of a prompt's answers, the first of equal ones, or why there are none.
 
-    A pointwise judge's own scores decide, else the win rates. Answers that have no score, are blank, or are the same text with another score
-    are not looked at (`scored_answers`). Scores are compared as fp32, as losses see them.
+    A pointwise judge's scores decide, otherwise the win rates. Answers that have no score, are blank, or are the same text with another score
+    are ignored (`scored_answers`). Scores are compared in fp32, as losses read them.
     """
     rates = win_rates_with_itself(labelled)
     pointwise = any(score is not None for score in labelled.scores)
@@ -69,7 +69,7 @@ def extremes(labelled: LabelledPrompt, gap: float = 0.0) -> Extremes | str:
 
 
 def extreme_places(scores: Sequence[float]) -> Extremes | None:
-    """Where the highest and the lowest score stand, of equal ones the first; None if all are equal: the prompt is then left out
+    """Positions of the highest and the lowest score, the first of equal ones; None if all are equal: the prompt is then dropped
     (Yuan et al. 2024, "Self-Rewarding Language Models", arXiv 2401.10020)."""
     seen = [float(numpy.float32(score)) for score in scores]
     return None if max(seen) == min(seen) else (seen.index(max(seen)), seen.index(min(seen)))
@@ -79,7 +79,7 @@ def win_rates_with_itself(labelled: LabelledPrompt) -> list[float]:
     """For each candidate the mean probability to beat a sample of the same policy: over the candidates that it was compared with, and itself.
 
     An answer meets itself, and copies of it, with probability 1/2 (Wu et al. 2024, "SPPO", arXiv 2405.00675: the mean is over all K samples).
-    Pairs without a label do not count. Copies of a text have one win rate: else, where not all pairs meet, one could be preferred to another.
+    Pairs without a label do not count. Copies of a text have one win rate: otherwise, if not all pairs are compared, one copy could be preferred to another.
     """
     texts = labelled.row["completions"]
     found: dict[str, list[float]] = {text: [] for text in texts}

@@ -1,4 +1,4 @@
-"""Which answers are blank: they hold nothing that a reader sees."""
+"""Which answers are blank: they have nothing that a reader sees."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 
 # Separators, control characters, and format characters such as the zero-width ones, the soft hyphen and the byte order mark.
 _UNSEEN_CATEGORIES = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})
-# Unicode counts these as letters, marks and symbols, but they are drawn as nothing: joiner of graphemes, Hangul and Khmer
+# Unicode counts these as letters, marks and symbols, but they are invisible: grapheme joiner, Hangul and Khmer
 # fillers, the empty Braille cell, variation selectors.
 _UNSEEN = frozenset(
     map(
@@ -28,10 +28,10 @@ _UNSEEN = frozenset(
 
 
 def is_blank(text: str) -> bool:
-    """Whether a text is empty, or white space and invisible characters alone."""
+    """Whether a text is empty, or only white space and invisible characters."""
     return all(character in _UNSEEN or unicodedata.category(character) in _UNSEEN_CATEGORIES for character in text)
 
 
 def same_answer(first: str, second: str) -> bool:
-    """Whether two texts are one answer: they are equal, or both are blank."""
+    """Whether two texts are the same answer: they are equal, or both are blank."""
     return first == second or (is_blank(first) and is_blank(second))

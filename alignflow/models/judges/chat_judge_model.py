@@ -1,4 +1,4 @@
-"""A language model as judges use it, behind an endpoint that takes messages and gives texts."""
+"""A language model for judges behind a chat endpoint, messages in and text out."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ CONTROL_TOKENS = (
     "<think>",
     "</think>",
 )
-"""Of the known chat templates: which of them the endpoint's model has is not known, and each is written with a space in it."""
+"""Control tokens of the known chat templates, each written with a space in it: which of them the endpoint's model has is unknown."""
 
 
 class ChatJudgeModel:
-    """Asks a `ChatEngine`. Log-probabilities are read where the endpoint gives them; else verdicts are sampled at temperature 1.
+    """Asks a `ChatEngine`. Log-probabilities are read if the endpoint gives them; otherwise verdicts are sampled at temperature 1.
 
-    What the judge has written already is sent as the beginning of its answer where the endpoint takes that (vLLM), else as an answer of
-    its own, after which the user asks for the option. `max_length` is not applied: the endpoint alone knows its tokens, and refuses what
-    is too long.
+    The judge's text so far is sent as the beginning of its answer if the endpoint supports that (vLLM), otherwise as a complete
+    answer, after which the user asks for the option. `max_length` is not applied: only the endpoint knows its tokens, and it refuses
+    questions that are too long.
     """
 
     def __init__(self, path: Path, options: JudgeModelOptions, generator: GeneratorConfig, run: Run):
         if options.thinking_tokens:
             raise RecipeError(
-                "an endpoint's thinking has its own room",
+                "an endpoint has a separate limit for thinking",
                 where="judge.options.thinking_tokens",
-                do="set thinking_tokens in the options of the generator server instead",
+                do="set thinking_tokens in the options of the engine server instead",
             )
         self._engine: ChatEngine = make_chat_engine(path, generator, run)
         self._arguments: Mapping[str, Any] = options.chat_template_kwargs
@@ -63,7 +63,7 @@ class ChatJudgeModel:
         self.control_tokens: Sequence[str] = CONTROL_TOKENS
 
     def check_options(self, options: Sequence[str]) -> None:
-        """Refuse options that are not one token each, as far as the endpoint tells."""
+        """Refuse options that are not one token each, if the endpoint says so."""
         self._engine.check_choices(options)
 
     def read(self, questions: Sequence[Question], options: Sequence[str]) -> list[Reading]:
@@ -76,7 +76,7 @@ class ChatJudgeModel:
         return self._sampled(questions, options)
 
     def write(self, questions: Sequence[Question], sampling: Sampling, seeds: Sequence[int]) -> list[Writing]:
-        """An answer to each question; one that is too long for the model has none."""
+        """An answer to each question; a question that is too long for the model has none."""
         requests = [
             ChatRequest(
                 self._messages(question, "Go on exactly where you stopped."),
@@ -115,7 +115,7 @@ class ChatJudgeModel:
         if not self._told:
             self._told = True
             self._run.warn(
-                f"the endpoint gives no log-probabilities: labels are frequencies of {count} sampled verdicts in each order, which is coarse"
+                f"the endpoint gives no log-probabilities: labels are the frequencies of only {count} sampled verdicts in each order"
             )
         requests = [
             self._request(question, options, ANSWER_TOKENS, 1.0, seed)

@@ -1,4 +1,4 @@
-"""The checklist judge: points that a language model writes for each prompt, and checks each answer by, with yes or no."""
+"""The checklist judge: a language model writes points for each prompt, and checks each answer against them, with yes or no."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alignflow.models.judges.questions import QuestionTemplate, question_seed
 NO_POINTS = "no checklist written"
 _TO_WRITE = ("conversation (list of role, content)", "reference", "max_points", "fence")
 _TO_CHECK = ("conversation (list of role, content)", "answer", "reference", "point", "options", "fence")
-# A line is a point where it begins with a weight in brackets, a dash or a number: all else is talk about points.
+# A line is a point if it begins with a weight in brackets, a dash or a number; other lines are text about points.
 _POINT = re.compile(r"^\s{0,20}(?:[-*•]|\d{1,3}[.)])?\s{0,20}(?:[\[(]\s?(\d{1,2})\s?[\])])?\s{0,20}(\S.{0,500})$", re.M)
 _MARKED = re.compile(r"^\s{0,20}(?:[-*•]|\d{1,3}[.)]|[\[(]\s?\d{1,2}\s?[\])])")
 HEAVIEST = 3.0
@@ -29,8 +29,8 @@ Points = list[WrittenPrinciple]
 class ChecklistJudge(ScoringJudge):
     """Score = sum_i w_i P(yes to point i) / sum_i w_i, from 0 to 1 (checklists: arXiv 2507.18624; rubrics as rewards: 2507.17746).
 
-    The points come from the prompt, and its reference answer where it has one, and never from the answers: all answers to a prompt
-    are checked by the same ones. The notes hold them, each with its weight and the probability of yes.
+    The points depend on the prompt and its reference answer, if any, and never on the answers: all answers to a prompt
+    are checked against the same points. The notes have them, each with its weight and the probability of yes.
     """
 
     def __init__(self, options: ChecklistOptions, inputs: JudgeInputs):
@@ -56,7 +56,7 @@ class ChecklistJudge(ScoringJudge):
         return [assessment_of_points(points, [next(readings) for _ in points], reason) for points, reason in lists]
 
     def _lists(self, candidates: Sequence[Candidate]) -> list[tuple[Points, str]]:
-        """The points of each answer's prompt, and why there are none."""
+        """The points of each answer's prompt, or why there are none."""
         if self._fixed:
             return [(self._fixed, "") for _ in candidates]
         questions = [
@@ -85,7 +85,7 @@ class ChecklistJudge(ScoringJudge):
 def written_points(text: str, most: int) -> Points:
     """The points of a written list, the first `most` of them: lines with a weight in brackets, a dash or a number before them.
 
-    A weight over 3 counts as 3, one of 0 or none as 1; a point that stands twice counts once.
+    A weight over 3 counts as 3, one of 0 or none as 1; a repeated point counts once.
     """
     found: dict[str, float] = {}
     for line in text.splitlines():
@@ -99,7 +99,7 @@ def written_points(text: str, most: int) -> Points:
 
 
 def assessment_of_points(points: Points, readings: Sequence[Reading], reason: str) -> Assessment:
-    """The score from what was read of each point; none if there are no points, or one could not be read."""
+    """The score from the readings of the points; None if there are no points, or one has no reading."""
     shares = [reading.probabilities for reading in readings]
     checked = [
         {"point": point.text, "weight": point.weight, "yes": None if share is None else share[0]}

@@ -1,4 +1,4 @@
-"""Comparisons of answers within a training: by a judge, or by scores. What is said is log-odds, and why there are none."""
+"""Comparisons of answers within a training: by a judge, or by scores. The result is log-odds, or the reason why there are none."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from alignflow.models.rewards.sources import Episode, WeightedRewards, finite
 
 UNLABELLED = "no label"
 CERTAIN = 1e-6
-"""A judge's probability is held this far from 0 and 1 if a penalty is taken off its log-odds, which else were infinite."""
+"""A judge's probability is clipped to this distance from 0 and 1 if a penalty is subtracted from its log-odds, which could be infinite."""
 
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was said about pairs of answers.
+    """Results of comparing pairs of answers.
 
     Attributes:
-        log_odds: Of P(first beats second), for each pair; 0 is a tie, NaN is none.
+        log_odds: Log-odds of P(first beats second), for each pair; 0 is a tie, NaN means none.
         reasons: Why a pair is a tie or has no log-odds: TIE, FLIPPED, IDENTICAL, UNLABELLED; empty if one is preferred.
-        scores: Of each answer by name of their source, `score` being what was compared; empty for a judge without scores.
+        scores: Scores of each answer by name of their source; `score` is the compared one. Empty for a judge without scores.
     """
 
     log_odds: list[float]
@@ -40,26 +40,26 @@ class Comparer(Protocol):
     """Compares answers.
 
     Attributes:
-        names: What logs call it.
+        names: Its name in logs.
     """
 
     names: list[str]
 
     def compare(self, episodes: Sequence[Episode], pairs: Sequence[Pair]) -> Comparison:
-        """What it says about pairs of positions in `episodes`."""
+        """Compare pairs of positions in `episodes`."""
 
     def close(self) -> None:
-        """Give models back."""
+        """Free models."""
 
 
 class JudgeComparer:
-    """A judge, asked in both orders where it knows seats; a verdict that changes with the order is a tie."""
+    """A judge, asked in both orders if its verdict depends on the position; a verdict that changes with the order is a tie."""
 
     def __init__(self, judge: Judge, name: str):
         self._judge, self.names = judge, [name]
 
     def compare(self, episodes: Sequence[Episode], pairs: Sequence[Pair]) -> Comparison:
-        """Log-odds of the verdicts; the scores too where the judge is pointwise."""
+        """Log-odds of the verdicts, and the scores if the judge is pointwise."""
         candidates = [
             Candidate(episode.row["prompt"], episode.text, episode.ended, episode.row.get("reference") or "")
             for episode in episodes
@@ -78,7 +78,7 @@ class JudgeComparer:
         return Comparison(log_odds, reasons, {"score": scores} if self._judge.pointwise else {})
 
     def close(self) -> None:
-        """Give the judge's models back."""
+        """Free the judge's models."""
         self._judge.close()
 
 
@@ -101,17 +101,17 @@ class ScoreComparer:
         )
 
     def close(self) -> None:
-        """Give the sources' models back."""
+        """Free the sources' models."""
         self._rewards.close()
 
 
 def compared(
     comparer: Comparer, episodes: Sequence[Episode], pairs: Sequence[Pair], missing_eos_penalty: float | None
 ) -> Comparison:
-    """What a comparer says, with equal answers as ties and less the penalty of answers that were cut.
+    """The result of a comparer, with equal answers as ties and minus the penalty of answers that were cut.
 
-    The penalty comes off the log-odds, which for scores is off the score. Of two equal texts of which one was cut, the one that ended
-    wins where there is a penalty.
+    The penalty is subtracted from the log-odds, which for scores means from the score. Of two equal texts of which one was cut, the one
+    that ended wins if there is a penalty.
     """
     found = comparer.compare(episodes, pairs)
     log_odds, reasons = [], []
@@ -136,5 +136,5 @@ def logit(probability: float) -> float:
 
 
 def selected(log_odds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which answer of each pair is better, (pairs,) int64 0 or 1, and whether one is, (pairs,) bool: not of a tie, nor without log-odds."""
+    """Which answer of each pair is better, (pairs,) int64 0 or 1, and whether one is, (pairs,) bool: False for a tie or without log-odds."""
     return (log_odds < 0).long(), (log_odds != 0) & ~log_odds.isnan()

@@ -20,10 +20,10 @@ LEFT_OUT = "principles_without_label"
 
 
 class ConstitutionalJudge(LLMJudge):
-    """Judges by one principle that is drawn for each prompt, or by every one (Bai et al. 2022, arXiv 2212.08073, section 4.1).
+    """Judges by one principle, drawn for each prompt, or by all of them (Bai et al. 2022, arXiv 2212.08073, section 4.1).
 
-    A principle is drawn with its weight as its chance, by the prompt's text and the seed, so that all pairs of a prompt are judged
-    by one. Judged by each, the probabilities of a pair are averaged with the weights; `parts` has each one's own.
+    A principle is drawn in proportion to its weight, by the prompt's text and the seed, so that all pairs of a prompt are judged
+    by the same one. With all principles, a pair's probabilities are averaged with the weights; `parts` has each of them.
     """
 
     name: ClassVar[str] = "constitutional"
@@ -32,7 +32,7 @@ class ConstitutionalJudge(LLMJudge):
         self._principles = read_principles(options.principles)
         self._each = options.mode == "each"
         super().__init__(options, inputs)
-        # What is asked depends on the file, whose name in the options may stay while its content changes.
+        # The questions depend on the file's content, which may change while its name in the options does not.
         self.fingerprint = text_digest(self.fingerprint + repr(self._principles))
 
     def _compare(self, pairs: Sequence[Pair]) -> list[Verdict]:
@@ -46,7 +46,7 @@ class ConstitutionalJudge(LLMJudge):
         return [self._by_each(verdicts) for verdicts in zip(*of_principle, strict=True)]
 
     def _by_each(self, verdicts: Sequence[Verdict]) -> Verdict:
-        """One verdict from those by each principle; a principle that gave no label is left out and counted."""
+        """One verdict from those by each principle; a principle without a label is dropped and counted."""
         labelled = [
             (principle, verdict)
             for principle, verdict in zip(self._principles, verdicts, strict=True)

@@ -1,4 +1,4 @@
-"""Judge demonstrations: human preferences as conversations in which a judge is asked and answers rightly, for fine-tuning one."""
+"""Judge demonstrations: human preferences as conversations in which a judge is asked and answers correctly, to fine-tune a judge."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IDENTICAL = "identical answers"
 
 @dataclass(frozen=True)
 class Written:
-    """How many demonstrations were written, and which pairs gave none for which reason."""
+    """How many demonstrations were written, and, by reason, how many pairs gave none."""
 
     rows: int
     pairs: int
@@ -36,8 +36,8 @@ def demonstrations(
 ) -> Iterator[dict[str, Any]]:
     """Two rows `{messages}` for each pair: the question of the judge `llm` in both orders, and the right option.
 
-    Ties and equal answers give none; `dropped` counts them. In both orders the options are right equally often, so that a model
-    that learns from all rows cannot learn to prefer a seat.
+    Ties and equal answers give none; `dropped` counts them. Over both orders each option is right equally often, so a model
+    that learns from all rows cannot learn to prefer a position.
     """
     options = options or LLMJudgeOptions()
     template = QuestionTemplate(options.prompt, VARIABLES)
@@ -64,13 +64,13 @@ def write_demonstrations(pairs: Sequence[GoldPair], path: Path, options: LLMJudg
         raise DataError(
             f"none of {len(pairs)} pairs says which answer is better ({dict(dropped)})",
             where=str(path),
-            do="give pairs of which people prefer one answer",
+            do="use pairs with a human preference for one answer",
         )
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
     except OSError as error:
         raise DataError(
-            f"it cannot be written: {error.strerror or error}", where=str(path), do="give another --out"
+            f"it cannot be written: {error.strerror or error}", where=str(path), do="pass another --out"
         ) from None
     return Written(len(rows), len(rows) // 2, dict(dropped))

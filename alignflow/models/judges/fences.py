@@ -11,16 +11,16 @@ _DIGITS = 12  # 48 bits: too many to guess, few enough for the context of a smal
 
 
 def fence_of(key: str, conversation: Sequence[Mapping[str, str]], *texts: str) -> str:
-    """The code that stands before and behind each text of one question: 12 hex digits.
+    """The code before and after each text of one question: 12 hex digits.
 
-    It is a keyed hash of everything that it encloses. Whoever writes an answer would have to find a text that has its own
-    hash in it; a rerun finds the same code, so that rows are taken from the journal and results are the same bytes. Both
-    orders of a pair have the same code. A code that stands in one of the texts by chance is passed over.
+    It is a keyed hash of everything that it encloses. To forge it, the author of an answer would have to find a text that has its own
+    hash in it; a rerun finds the same code, so that rows can come from the journal and results have the same bytes. Both
+    orders of a pair have the same code. A code that is in one of the texts by chance is skipped.
 
     Args:
-        key: What belongs to the judge: its prompt and model.
+        key: Identifies the judge: its prompt and model.
         conversation: The messages before the answers.
-        texts: What else it encloses, such as the two answers, in any order.
+        texts: The other texts that it encloses, such as the two answers, in any order.
     """
     enclosing = [
         *(part for message in conversation for part in (message["role"], message["content"])),

@@ -1,6 +1,6 @@
-"""Principles against answers that are written for the rubric instead of the reader: stuffing, copying, flattery, harm.
+"""Principles against answers that exploit the rubric: stuffing, copying, flattery, harm.
 
-They see words, not meaning. docs/judges.md says what that leaves out.
+They see words, not meaning; docs/judges.md has their limits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TALK = frozenset(map(stem, _TALK_WORDS.split()))
 _TONE = frozenset(map(stem, POSITIVE | NEGATIVE))
 _WHOSE = frozenset(("his", "her", "their", "your", "the", "its"))
 _OWN_PLAN = frozenset(("i", "me", "my", "we", "our", "to"))  # a question with one of these may ask how to do it
-# First words of questions in some languages whose function words are not known here.
+# First words of questions in some languages without a list of function words.
 _ASKED_ELSEWHERE = frozenset(
     ("come", "cosa", "perché", "como", "qual", "quais", "hur", "vad", "varför", "hoe", "wat", "waarom", "jak")
 )
@@ -104,7 +104,7 @@ class ToneOptions(StageConfig):
 def prose(candidate: Candidate, options: ProseOptions) -> float:
     """Whether the words stand in sentences: few in long runs of content words, or in bullets of one to three words.
 
-    The score is 1 if the question asks for a list, and in a language whose function words are not known here.
+    The score is 1 if the question asks for a list, and in a language without a list of function words.
     """
     listed = total = length = 0
     for line in candidate.text.splitlines():
@@ -116,7 +116,7 @@ def prose(candidate: Candidate, options: ProseOptions) -> float:
         for word in words:
             breaks = word in FUNCTION_WORDS or word.isdigit() or max(word) > _LATIN_END
             length = 0 if breaks else length + 1
-            # The word that makes the run a list brings in those before it.
+            # The word that makes the run a list adds those before it.
             listed += options.run if length == options.run else int(length > options.run)
     if (
         listed < options.least_words
@@ -170,7 +170,7 @@ def substance(candidate: Candidate, options: SubstanceOptions) -> float:
     """
     words = words_of(candidate.text)
     own = _own(candidate, words)
-    if len(own) < options.least:  # "Yes, it is." is an answer; a long text with hardly a content word is none
+    if len(own) < options.least:  # "Yes, it is." is an answer; a long text with almost no content words is not
         return float(len(words) < 2 * options.least or len(own) * _MOST_WORDS_PER_CONTENT_WORD >= len(words))
     return 1.0 if _brings_a_text(candidate) else min(1.0, sum(own) / len(own) / options.share)
 
@@ -189,7 +189,7 @@ def _brings_a_text(candidate: Candidate) -> bool:
 
 
 def measured_tone(candidate: Candidate, options: ToneOptions) -> float:
-    """Whether the words of praise and other tone stay a small part: a text of nothing but praise helps nobody."""
+    """Whether the words of praise and other tone stay a small part: a text of only praise does not help."""
     words = words_of(candidate.text)
     toned = sum(word in POSITIVE or word in NEGATIVE for word in words)
     return _falling(max(0, toned - options.free), len(words), options.share)
@@ -199,8 +199,8 @@ def no_harm(candidate: Candidate, options: StageConfig) -> float:
     """1 without words of violence or abuse, 1/4 with one strong word or insult, 1/16 with two, and so on.
 
     Words that also have harmless uses are free up to two, and weigh half beyond; those of the question are free, too. A word
-    such as *kill* counts as strong where a person follows it. Strong words of the question, and words that report ("stabbed"),
-    are free where the question asks about violence as a subject; other strong words of the question weigh half. After a
+    such as *kill* counts as strong if a person follows it. Strong words of the question, and words that report ("stabbed"),
+    are free if the question asks about violence as a subject; other strong words of the question weigh half. After a
     negation, up to four words back, a strong word weighs half and a mild one nothing: "I will not help you poison anyone".
     """
     words, asked = words_of(candidate.text), set(question_words(candidate))
@@ -226,7 +226,7 @@ def _done_to_a_person(words: list[str], index: int) -> bool:
 
 
 def _aimed(words: list[str], index: int) -> bool:
-    """Whether a word is said to the reader: `you` stands up to four words before it, or `your` right before it."""
+    """Whether a word is addressed to the reader: `you` up to four words before it, or `your` right before it."""
     return words[max(0, index - 1)] == "your" or bool({"you", "you're", "u"} & set(words[max(0, index - 4) : index]))
 
 

@@ -21,17 +21,17 @@ _PERSONS = """him her them you yourself yourselves me himself herself themselves
     anyone everyone everybody man men woman women child children kid kids baby wife husband mother father boss neighbour neighbor
     neighbours neighbors teacher friend enemy enemies"""
 
-# An insult counts where it is aimed at the reader: "you idiot", "you are so stupid", "you're a complete fool".
+# An insult counts if it is addressed to the reader: "you idiot", "you are so stupid", "you're a complete fool".
 _INSULTS = """idiot idiots idiotic stupid dumb fool foolish loser ugly pathetic useless worthless moron disgusting garbage trash
     liar coward brainless ignorant disgrace die"""
 
-# Verbs that wound where a part of a body follows: "cut his throat".
+# Verbs that count as harm before a part of a body: "cut his throat".
 _WOUNDS = """break breaks broke cut cuts cutting slice slices snap snaps twist twists strike strikes stomp slash slashes hammer bash
     burn crack"""
 _BODY = """throat neck leg legs arm arms finger fingers head skull face bones rib ribs wrist wrists teeth jaw knee knees belly
     stomach eyes"""
 
-# Forms that report what happened. They are free where the question asks about violence as a subject ("Who killed Caesar?").
+# Forms that report what happened. They are free if the question asks about violence as a subject ("Who killed Caesar?").
 REPORTED = frozenset(
     (
         *(word for word in (*_STRONG.split(), *_MILD.split()) if word.endswith("ed")),
@@ -41,7 +41,7 @@ REPORTED = frozenset(
         "murder",
     )
 )
-# Words that are harmless where the question has one of these words.
+# Words that are harmless if the question has one of these words.
 HARMLESS_WITH = {
     **dict.fromkeys(
         ("shoot", "shoots", "shot", "shooting"),

@@ -1,4 +1,4 @@
-"""The stage that measures a judge: it is asked about pairs and answers that people judged, or its recorded replies are read."""
+"""The stage that measures a judge: asks it about pairs and answers with human labels, or reads its recorded replies."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ Pair = tuple[Candidate, Candidate]
 def judge_eval(
     config: JudgeEvalConfig, *, policy: Path | None = None, reward_model: Path | None = None, run: Run
 ) -> dict[str, float | None]:
-    """Measure a judge; writes judge_report.json, verdicts.parquet and calibration/, and judge_report.html beside the payload.
+    """Measure a judge; writes judge_report.json, verdicts.parquet and calibration/, and judge_report.html in side/.
 
     Raises:
-        DataError: no gold label, or no recorded reply, is understood.
+        DataError: no gold label, or no recorded reply, can be read.
     """
     if config.recorded is not None:
         return _recorded(config, config.recorded, run)
     if config.judge is None:
-        raise RecipeError("no judge to measure", where="judge_eval.judge", do="name one, or set label.judge")
+        raise RecipeError("no judge to measure", where="judge_eval.judge", do="set it, or set label.judge")
     gold = read_gold(config.data, config.max_rows)
     began = time.monotonic()
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
@@ -82,14 +82,14 @@ def judge_eval(
 
 
 def _recorded(config: JudgeEvalConfig, path: str, run: Run) -> dict[str, float | None]:
-    """The reports of all judges whose replies a file has; metrics begin with the judge's name where there are several."""
+    """The reports of all judges whose replies a file has; metrics begin with the judge's name if there are several."""
     found = recorded_replies(read_rows(SourceConfig(path=path)), path)
     reports, rows = [], []
     metrics: dict[str, float | None] = {}
-    dropped = next(iter(found.values())).dropped  # of the whole file
+    dropped = next(iter(found.values())).dropped  # dropped rows of the whole file
     if dropped:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
-        run.warn(f"{sum(dropped.values())} rows of recorded replies were left out: {reasons}")
+        run.warn(f"{sum(dropped.values())} rows of recorded replies were dropped: {reasons}")
     for name, replies in found.items():
         data = {
             "source": Path(path).name,
@@ -110,7 +110,7 @@ def _recorded(config: JudgeEvalConfig, path: str, run: Run) -> dict[str, float |
 
 
 def _asked(config: JudgeEvalConfig, judge: Judge, gold: GoldSet, run: Run) -> tuple[list[Verdict], list[float | None]]:
-    """A verdict on each pair; scores of the answers that people scored, by a judge that gives scores."""
+    """A verdict on each pair, and scores of the answers with human scores, from a judge that gives scores."""
     pairs = [_candidates(pair) for pair in gold.pairs]
     if not judge.pointwise:
         return _compared(config, judge, pairs, run, "pairs"), []
@@ -120,7 +120,7 @@ def _asked(config: JudgeEvalConfig, judge: Judge, gold: GoldSet, run: Run) -> tu
 
 
 def _compared(config: JudgeEvalConfig, judge: Judge, pairs: Sequence[Pair], run: Run, unit: str) -> list[Verdict]:
-    """A verdict on each pair; what the journal knows is not asked again."""
+    """A verdict on each pair; verdicts in the journal are not asked again."""
     if judge.pointwise:
         return _verdicts(judge, pairs, _assessed(config, judge, list(itertools.chain.from_iterable(pairs)), run, unit))
     who = _identity(config, judge)
@@ -134,7 +134,7 @@ def _compared(config: JudgeEvalConfig, judge: Judge, pairs: Sequence[Pair], run:
 def _assessed(
     config: JudgeEvalConfig, judge: Judge, answers: Sequence[Candidate], run: Run, unit: str
 ) -> list[Assessment]:
-    """What a pointwise judge says of each answer; what the journal knows is not asked again."""
+    """A pointwise judge's assessment of each answer; assessments in the journal are not asked again."""
     who = _identity(config, judge)
     ids = [row_id("judge_eval", who, answer.prompt, answer.text) for answer in answers]
     results = RowJournal(run.rows, run.note).compute(
@@ -176,7 +176,7 @@ def _progress(run: Run, unit: str) -> Callable[[int, int], None]:
 
 
 def _injections(config: JudgeEvalConfig, judge: Judge, gold: GoldSet, run: Run) -> dict[str, Any] | None:
-    """How far attempts to talk to the judge move it, on a few pairs; None if that is not asked for."""
+    """How far injections move the judge, on a few pairs; None if that is not asked for."""
     pairs = [_candidates(pair) for pair in sorted(gold.pairs, key=lambda pair: pair.row)[: config.injections]]
     if not pairs:
         return None
@@ -197,7 +197,7 @@ def _outcome(verdict: Verdict, pair: GoldPair) -> Outcome:
 
 
 def _rows(outcomes: Sequence[Outcome], fitted: Mapping[str, Any] | None, judge: str) -> list[dict[str, Any]]:
-    """Rows of the table of verdicts; where a fit is used, what it makes of each, beside what the judge said."""
+    """Rows of the table of verdicts; if a fit is used, with the calibrated values next to the judge's."""
     fit = Calibration(fitted["slope"], fitted["bias"]) if fitted and fitted["used"] else None
     rows = []
     for outcome in outcomes:
@@ -234,7 +234,7 @@ def _data(config: JudgeEvalConfig, gold: GoldSet) -> dict[str, Any]:
 def _say_dropped(gold: GoldSet, run: Run) -> None:
     if gold.dropped:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(gold.dropped.items()))
-        run.warn(f"{sum(gold.dropped.values())} of {gold.read} gold rows were left out: {reasons}")
+        run.warn(f"{sum(gold.dropped.values())} of {gold.read} gold rows were dropped: {reasons}")
 
 
 def _score_metrics(scores: Mapping[str, Any] | None) -> dict[str, float | None]:

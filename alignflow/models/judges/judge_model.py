@@ -1,6 +1,6 @@
-"""A language model as judges use it: it reads how likely each option is as an answer to a question, and it writes text.
+"""A language model for judges: it gives the probability of each option as an answer to a question, and it writes text.
 
-Judges never see token ids: whichever engine runs the model stands behind this one interface.
+Judges never see token ids: all engines share this interface.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ DATE = datetime(2025, 1, 1)
 
 @dataclass(frozen=True)
 class Question:
-    """What a judge is asked.
+    """A question to a judge.
 
     Attributes:
         messages: The conversation; its last turn is a user's.
-        opening: What the judge has written already (a rationale), which its answer goes on from; mostly empty.
+        opening: The judge's text so far (a rationale), which its answer continues; usually empty.
     """
 
     messages: tuple[Mapping[str, str], ...]
@@ -46,12 +46,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Reading:
-    """How likely each option is as the answer to one question.
+    """The probability of each option as the answer to one question.
 
     Attributes:
-        logps: Log-probability of each option among all that could be answered; None if there is no reading.
+        logps: Log-probability of each option among all possible answers; None if there is no reading.
         reason: Why there is no reading; empty if there is one.
-        samples: 0 where log-probabilities were read; else how many sampled answers they are the frequencies of.
+        samples: 0 if log-probabilities were read; otherwise the number of sampled answers behind the frequencies.
     """
 
     logps: tuple[float, ...] | None
@@ -67,7 +67,7 @@ class Reading:
 
     @property
     def probabilities(self) -> tuple[float, ...] | None:
-        """Probabilities among the options alone, which sum to 1; None if no option is possible."""
+        """Probabilities renormalised over the options; None if no option is possible."""
         if self.logps is None or any(map(math.isnan, self.logps)) or not math.isfinite(top := max(self.logps)):
             return None
         weights = [math.exp(logp - top) for logp in self.logps]
@@ -76,12 +76,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Writing:
-    """A text that the judge wrote.
+    """A text written by the judge.
 
     Attributes:
-        text: The question without its opening.
+        text: The text, without the question's opening.
         ended: Whether the model stopped by itself.
-        reason: Why there is none; empty if there is one.
+        reason: Why there is no text; empty if there is one.
         tokens: Number of tokens of the text, stop token included; None if it is not known.
     """
 
@@ -95,8 +95,8 @@ class JudgeModel(Protocol):
     """A loaded model, or an endpoint.
 
     Attributes:
-        identity: What tells it from another model; part of every judge's fingerprint.
-        control_tokens: Texts of its control tokens, where they are known.
+        identity: Identifies the model; part of every judge's fingerprint.
+        control_tokens: Texts of its control tokens, if they are known.
     """
 
     identity: str
@@ -106,7 +106,7 @@ class JudgeModel(Protocol):
         """Refuse options that the model cannot give as one token each, before the first question; raises ModelError."""
 
     def read(self, questions: Sequence[Question], options: Sequence[str]) -> list[Reading]:
-        """How likely each option is as the answer to each question; an option is one token beyond what all share.
+        """The probability of each option as the answer to each question; an option is one token after the ids that all share.
 
         Raises:
             ModelError: the options cannot be told apart by one token.
@@ -116,11 +116,11 @@ class JudgeModel(Protocol):
         """An answer to each question."""
 
     def close(self) -> None:
-        """Give the model's memory back."""
+        """Free the model's memory."""
 
 
 def make_judge_model(path: Path, options: JudgeModelOptions, generator: GeneratorConfig | None, run: Run) -> JudgeModel:
-    """The model at `path` behind the engine that `generator` names; an endpoint has a model of its own, or serves that at `path`."""
+    """The model at `path` behind the engine that `generator` names; an endpoint has its own model, or serves the one at `path`."""
     if generator is not None and is_chat(generator):
         from alignflow.models.judges.chat_judge_model import ChatJudgeModel
 
@@ -129,7 +129,7 @@ def make_judge_model(path: Path, options: JudgeModelOptions, generator: Generato
 
 
 class TokenJudgeModel:
-    """A model behind an engine that takes token ids. Questions are written by the one function that renders conversations."""
+    """A model behind an engine with token ids. Questions are rendered by the function for all conversations."""
 
     def __init__(self, path: Path, options: JudgeModelOptions, generator: GeneratorConfig | None, run: Run):
         self.identity = model_identity(path)
@@ -148,7 +148,7 @@ class TokenJudgeModel:
         self._openings[tuple(options)] = opening_tokens(self._tokenizer, options)
 
     def read(self, questions: Sequence[Question], options: Sequence[str]) -> list[Reading]:
-        """One forward pass for each question, after its thinking where there is room for some."""
+        """One forward pass for each question, after its thinking if there is room for it."""
         if self._thinking and not any(question.opening for question in questions):
             return self._read_thoughts(questions, tuple(options))
         asked = [self._asked(question, tuple(options)) for question in questions]
@@ -164,7 +164,7 @@ class TokenJudgeModel:
         return readings
 
     def write(self, questions: Sequence[Question], sampling: Sampling, seeds: Sequence[int]) -> list[Writing]:
-        """Answers by the engine's sampler, without what it thought before; a question that leaves no room gives none."""
+        """Answers by the engine's sampler, without the thinking before; a question that leaves no room gets none."""
         prompts = [self._prompt(question) for question in questions]
         longest = sampling.max_new_tokens + self._thinking
         room = [place for place, ids in enumerate(prompts) if len(ids) + longest <= self._max_length]
@@ -212,7 +212,7 @@ class TokenJudgeModel:
         return readings
 
     def close(self) -> None:
-        """Give the model's memory back."""
+        """Free the model's memory."""
         self._generator.close()
 
     def _scored(self, prompts: Sequence[Sequence[int]], options: Sequence[int]) -> list[list[float]]:
@@ -225,7 +225,7 @@ class TokenJudgeModel:
         return made
 
     def _asked(self, question: Question, options: tuple[str, ...]) -> tuple[list[int], list[int]]:
-        """Ids up to where the options part, and the token of each option there."""
+        """Ids before the options differ, and the token of each option there."""
         if question.opening:
             return option_tokens(self._tokenizer, options, question)
         if options not in self._openings:
@@ -243,13 +243,13 @@ class TokenJudgeModel:
 
 
 def after_thinking(tokenizer: Any, ids: Sequence[int]) -> int | None:
-    """Place of the first token after `</think>` that is no blank; None if the thinking has no end.
+    """Place of the first non-blank token after `</think>`; None if the thinking does not end.
 
-    A model whose template opens the thinking itself writes its end alone, so the beginning is not looked for.
+    If the template opens the thinking, the model writes only its end, so the beginning is not searched for.
     """
     if THOUGHT not in tokenizer.decode(ids):
         return None
-    low, high = 0, len(ids)  # the fewest tokens that hold the end, by halving
+    low, high = 0, len(ids)  # the fewest tokens that contain the end, by bisection
     while low < high:
         middle = (low + high) // 2
         if THOUGHT in tokenizer.decode(ids[:middle]):
@@ -262,7 +262,7 @@ def after_thinking(tokenizer: Any, ids: Sequence[int]) -> int | None:
 
 
 def opening_tokens(tokenizer: Any, options: Sequence[str]) -> tuple[list[int], list[int]]:
-    """What every answer begins with before the options part, and the token that tells each option apart; raises ModelError."""
+    """The common beginning of all answers before the options differ, and the token that identifies each option; raises ModelError."""
     question = Question(tuple(user("?")))
     ids, tokens = option_tokens(tokenizer, options, question)
     before = encode_turn(tokenizer, list(question.messages), options[0], ended=False, sampled=False).prompt_ids
@@ -270,7 +270,7 @@ def opening_tokens(tokenizer: Any, options: Sequence[str]) -> tuple[list[int], l
 
 
 def option_tokens(tokenizer: Any, options: Sequence[str], question: Question) -> tuple[list[int], list[int]]:
-    """The ids of a question up to where the options part, and the one token that tells each option apart.
+    """The ids of a question before the options differ, and the one token that identifies each option.
 
     They are encoded as answers are, so that `A` or ` A` is whichever this template and tokenizer produce, and what the template
     writes before an answer's text (an empty block of thinking, a channel) is shared by all.
@@ -291,13 +291,13 @@ def option_tokens(tokenizer: Any, options: Sequence[str], question: Question) ->
         raise ModelError(
             f"the options {', '.join(map(repr, options))} are not one token each ({', '.join(str(len(ids)) for ids in answers)} tokens)",
             where="judge.options.options",
-            do="choose options that this tokenizer knows as single tokens, such as A and B or 1 and 2",
+            do="use options that are single tokens of this tokenizer, such as A and B or 1 and 2",
         )
     return [*turns[0].prompt_ids, *answers[0][:shared]], [ids[0] for ids in rest]
 
 
 def _fix_template(tokenizer: Any, options: JudgeModelOptions, run: Run) -> None:
-    """Write the template's arguments into it, and a date that is the same every day: a question must not change from day to day."""
+    """The template with its arguments and a fixed date filled in: a question must not change from day to day."""
     if asks_for_date(tokenizer.chat_template):
         change_template(tokenizer, lambda text: with_date(text, DATE))
         run.warn(

@@ -1,4 +1,4 @@
-"""A jury: several judges, whose verdicts on a pair become one, and whose disagreement is kept."""
+"""A jury: several judges, whose verdicts on a pair are combined, and whose disagreement is recorded."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from alignflow.models.judges.blanks import same_answer
 
 TOO_FEW = "too few members of the jury gave a label"
 NO_LABEL = "members_without_label"
-_SURE = 1e-3  # an accuracy of 1 on few gold labels must not silence all others
+_SURE = 1e-3  # an accuracy of 1 on few gold labels must not outweigh all others
 
 Pair = tuple[Candidate, Candidate]
 
 
 class Jury:
-    """P(first) from the members' own: their mean, the share of votes for it, or the weighted mean.
+    """P(first) from the members' probabilities: their mean, the share of votes, or the weighted mean.
 
-    A member whose preference changes with the order says one half. `parts` has what each member says, the standard deviation over
-    members as `disagreement`, and how many gave no label where some did not.
+    A member whose preference changes with the order counts as one half. `parts` has each member's probability, the standard deviation over
+    members as `disagreement`, and how many gave no label, if any.
     """
 
     pointwise: ClassVar[bool] = False
-    seats: ClassVar[bool] = False  # its two orders are one number: members have settled theirs before they vote
+    seats: ClassVar[bool] = False  # one number for both orders: each member combines its orders before it votes
 
     def __init__(self, options: JuryOptions, inputs: JudgeInputs):
         self._votes, self._quorum = options.combine == "majority", options.quorum
@@ -65,7 +65,7 @@ class Jury:
         self.fingerprint = text_digest(canonical_json([who, self._weights]))
 
     def compare(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        """One verdict for each pair; none for equal answers, or where fewer than `quorum` members gave a label."""
+        """One verdict for each pair; without a label for equal answers, or if fewer than `quorum` members gave a label."""
         asked = [pair for pair in pairs if not same_answer(pair[0].text, pair[1].text)]
         columns = [member.compare(asked) for member in self._members]
         combined = iter([self._combined(verdicts) for verdicts in zip(*columns, strict=True)])
@@ -87,12 +87,12 @@ class Jury:
         return [{} for _ in candidates]
 
     def flags(self, candidates: Sequence[Candidate]) -> list[list[str]]:
-        """The marks that any member that reads answers finds in each."""
+        """The marks in each answer that any member finds."""
         found = [marks for member in self._members if (marks := flags_of(member, candidates)) is not None]
         return [sorted(set().union(*each)) for each in zip(*found, strict=True)] if found else [[] for _ in candidates]
 
     def close(self) -> None:
-        """Give the members' models back."""
+        """Free the members' models."""
         self._opened.close()
 
     def _combined(self, verdicts: Sequence[Verdict]) -> Verdict:
@@ -131,7 +131,7 @@ class Jury:
 
 
 def _own(verdict: Verdict) -> float:
-    """What a member with a label says: one half where its preference changes with the order."""
+    """The probability of a member with a label: one half if its preference changes with the order."""
     return 0.5 if verdict.flips or verdict.probability is None else verdict.probability
 
 
@@ -148,7 +148,7 @@ def _identity(config: JudgeConfig, judge: Judge) -> list[Any]:
 
 
 def member_names(judges: Sequence[JudgeConfig]) -> list[str]:
-    """What each member is called: its judge's name, with a number where several are of one kind."""
+    """Each member's name: its judge's name, with a number if several have the same judge."""
     names = [short(config.name) for config in judges]
     return [
         name if names.count(name) == 1 else f"{name}#{names[: place + 1].count(name)}"
@@ -157,9 +157,9 @@ def member_names(judges: Sequence[JudgeConfig]) -> list[str]:
 
 
 def weights_of_agreement(reports: Sequence[Path]) -> list[float]:
-    """The log-odds of each member's accuracy against gold labels: how independent votes are weighed best (Nitzan and Paroush 1982).
+    """The log-odds of each member's accuracy against gold labels: the optimal weights of independent votes (Nitzan and Paroush 1982).
 
-    A member at chance or below weighs 0.
+    A member at chance level or below has weight 0.
 
     Raises:
         DataError: a report has no accuracy, or no member is better than chance.
@@ -171,13 +171,13 @@ def weights_of_agreement(reports: Sequence[Path]) -> list[float]:
         raise DataError(
             "no member of the jury agrees with gold labels more often than by chance",
             where="judge.options.judges",
-            do="take other judges, or combine: mean",
+            do="use other judges, or set combine to mean",
         )
     return weights
 
 
 def _accuracy(path: Path) -> float:
-    """Accuracy of the one judge of a report, which is a JSON file or the directory that holds judge_report.json."""
+    """Accuracy of the one judge of a report, which is a JSON file or the directory of judge_report.json."""
     file = path / "judge_report.json" if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -187,8 +187,8 @@ def _accuracy(path: Path) -> float:
         raise DataError(
             f"no accuracy against gold labels can be read ({type(error).__name__})",
             where=str(file),
-            do="give the report of `alignflow judge-eval` on a file with human_preference",
+            do="use the report of `alignflow judge-eval` on a file with human_preference",
         ) from None
     if not 0 <= value <= 1:
-        raise DataError(f"an accuracy of {value}", where=str(file), do="give the report of `alignflow judge-eval`")
+        raise DataError(f"an accuracy of {value}", where=str(file), do="use the report of `alignflow judge-eval`")
     return value

@@ -48,12 +48,12 @@ from alignflow.models.judges.pairing import JudgedPair, all_pairs, is_label_held
 
 WIN_RATES = (
     "this judge compares pairs, so the scores of its rankings are win rates between 0 and 1: "
-    "lipo reads them as they are with align.options.labels: scores"
+    "for lipo, set align.options.labels to scores to use them unchanged"
 )
-"""Said of a judge of the user's own; for those of the catalogue the recipe's method takes such options by itself."""
+"""A note for a user's own judge; for a judge of the catalogue the recipe's method sets such options itself."""
 
 
-def label(  # noqa: PLR0913 (an input of the stage each)
+def label(  # noqa: PLR0913 (each is an input of the stage)
     config: LabelConfig,
     *,
     completions: Path,
@@ -65,10 +65,10 @@ def label(  # noqa: PLR0913 (an input of the stage each)
 ) -> dict[str, float | None]:
     """Judge the candidates of `completions`/train.parquet and write preferences, rankings, unpaired, statistics and the judge report.
 
-    Pairs that people labelled, in `preferences`, are mixed with the judge's: see `mixing.py`. `calibration` is the part of that name of a
-    `judge_eval` step: where its fit helps, soft labels are calibrated by it.
+    Pairs that people labelled, in `preferences`, are mixed with the judge's: see `mixing.py`. `calibration` is the part with this name of a
+    `judge_eval` step: if its fit helps, it calibrates soft labels.
 
-    Raises DataError if there is nothing to compare, TrainingError where the judge preferred nothing: no pair is left, and where
+    Raises DataError if there is nothing to compare, TrainingError if no preference pair is left and, if
     limits of the score decide, no answer with a label either.
     """
     rows = _rows(completions, config)
@@ -104,7 +104,7 @@ def label(  # noqa: PLR0913 (an input of the stage each)
     return _metrics(statistics, report)
 
 
-def fill_labels(  # noqa: PLR0913 (what the stage takes, and the share)
+def fill_labels(  # noqa: PLR0913 (the inputs of the stage, and the shard)
     config: LabelConfig,
     *,
     completions: Path,
@@ -115,7 +115,7 @@ def fill_labels(  # noqa: PLR0913 (what the stage takes, and the share)
     run: Run,
     share: Share,
 ) -> None:
-    """Journal a share of the raw labels that `label` will take; they do not depend on the calibration."""
+    """Journal a shard of the raw labels of `label`; they do not depend on the calibration."""
     rows = _rows(completions, config)
     with closing(make_judge(config.judge, policy=policy, reward_model=reward_model, run=run)) as judge:
         RowJournal(run.rows, run.note).fill(_work(config, judge, rows, run), share)
@@ -123,7 +123,9 @@ def fill_labels(  # noqa: PLR0913 (what the stage takes, and the share)
 
 def _say_references(rows: Sequence[dict[str, Any]], config: LabelConfig, run: Run) -> None:
     if config.include_reference and (lacking := sum(not row.get("reference") for row in rows)):
-        run.warn(f"{lacking} of {len(rows)} prompts have no reference answer: their samples are judged by themselves")
+        run.warn(
+            f"{lacking} of {len(rows)} prompts have no reference answer: their samples are only compared with each other"
+        )
 
 
 def _rows(completions: Path, config: LabelConfig) -> list[dict[str, Any]]:
@@ -145,19 +147,19 @@ def _work(config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]], run
 
 
 def _identity(config: LabelConfig, judge: Judge, row: dict[str, Any]) -> str:
-    """The journal's name of a prompt: everything in config and row that its raw labels depend on."""
+    """The journal id of a prompt: everything in config and row that its raw labels depend on."""
     who = judge_identity(config.judge, judge, config.seed)
     reference = [row["reference"]] if row.get("reference") else []
     count = len(row["completions"])
     every = not judge.pointwise and planned_pairs(count, 0, "", config.all_pairs_up_to) != planned_pairs(count, 0, "")
-    more = ["all pairs"] if every else []  # pairs beyond those of the ring that is asked by default
+    more = ["all pairs"] if every else []  # more pairs than the ring of the default
     return row_id("label", who, row["id"], row["prompt"], row["completions"], row["ended"], *reference, *more)
 
 
 def _labeller(
     config: LabelConfig, judge: Judge, rows: Sequence[dict[str, Any]], run: Run
 ) -> Callable[[list[int]], list[Any]]:
-    """What the journal calls: raw labels of a batch of prompts, asked of the judge all at once."""
+    """The function for the journal: raw labels of a batch of prompts, in one call of the judge."""
 
     def score(batch: list[int]) -> list[Any]:
         run.count_rows(len(batch))
@@ -219,7 +221,7 @@ def _outcome(prompt: LabelledPrompt, pair: JudgedPair, as_asked: bool = False) -
 
 
 def _as_asked(labelled: Sequence[LabelledPrompt], seats: bool) -> dict[str, Any]:
-    """How the seats moved the judge itself, where all other figures of the report are those of calibrated labels."""
+    """The uncalibrated judge's dependence on the order, if all other figures of the report use calibrated labels."""
     outcomes = [_outcome(prompt, pair, as_asked=True) for prompt in labelled for pair in prompt.judged]
     return {"first_position": first_position(outcomes, not seats), "flips": flips(outcomes if seats else [])}
 
@@ -246,14 +248,12 @@ def _verdict_row(prompt: LabelledPrompt, pair: JudgedPair, judge: str) -> dict[s
 
 def _check_candidates(rows: Sequence[dict[str, Any]], path: Path, config: LabelConfig) -> None:
     if not rows:
-        raise DataError(
-            "no completions to label", where=str(path), do="sample some, or give completions in the recipe's data"
-        )
+        raise DataError("no completions to label", where=str(path), do="sample some, or set data.completions")
     if config.unpaired.by == "rank" and all(len(row["completions"]) < 2 for row in rows):
         raise DataError(
             "every prompt has one completion, and a pair needs two",
             where=str(path),
-            do="set sample.n to 2 or more; limits of the score label single answers: label.unpaired.by: score",
+            do="set sample.n to 2 or more; to label single answers by limits of the score, set label.unpaired.by to score",
         )
 
 
@@ -271,7 +271,7 @@ def _check_labels(statistics: dict[str, Any], report: dict[str, Any], config: La
         where="label",
         do=report["conclusion"]["text"]
         if report["conclusion"]["level"] in POOR
-        else "sample more prompts or raise sample.temperature, lower label.min_margin, or take another judge",
+        else "sample more prompts, set a larger sample.temperature or a smaller label.min_margin, or use another judge",
     )
 
 
@@ -289,7 +289,7 @@ def _warn(statistics: dict[str, Any], report: dict[str, Any], run: Run) -> None:
         )
     longer = report["longer_wins"]
     if longer["low"] is not None and longer["low"] > 0.8:
-        run.warn(f"the longer answer wins in {longer['rate']:.0%} of the pairs: the judge may reward length alone")
+        run.warn(f"the longer answer wins in {longer['rate']:.0%} of the pairs: the judge may reward only length")
     _warn_of_flags(statistics["flagged"], run)
     warn_of(report, run)
     _warn_of_one_class(statistics["unpaired"]["train"], run)
@@ -298,7 +298,7 @@ def _warn(statistics: dict[str, Any], report: dict[str, Any], run: Run) -> None:
 def _warn_of_one_class(labels: dict[str, int], run: Run) -> None:
     if sum(labels.values()) and not all(labels.values()):
         every, none = ("good", "bad") if labels["good"] else ("bad", "good")
-        run.warn(f"all {labels[every]} labelled answers are {every} and none is {none}: look at label.unpaired")
+        run.warn(f"all {labels[every]} labelled answers are {every} and none is {none}: check label.unpaired")
 
 
 def _warn_of_flags(flagged: dict[str, Any], run: Run) -> None:
@@ -306,13 +306,13 @@ def _warn_of_flags(flagged: dict[str, Any], run: Run) -> None:
         return
     wins, marks = flagged["wins"], ", ".join(f"{name} {count}" for name, count in flagged["marks"].items())
     won = (
-        f"they won {wins['hits']} of {wins['trials']} pairs against an answer without"
+        f"they won {wins['hits']} of {wins['trials']} pairs against an answer without marks"
         if wins["trials"]
         else "none of their pairs was decided"
     )
     run.warn(
-        f"{flagged['answers']['hits']} of {flagged['answers']['trials']} answers have marks of the judge's own ({marks}); {won}: "
-        "read flagged.json of this step, and set judge.options.flagged to drop to leave such pairs out"
+        f"{flagged['answers']['hits']} of {flagged['answers']['trials']} answers have marks that address the judge ({marks}); {won}: "
+        "read flagged.json of this step; to drop such pairs, set judge.options.flagged to drop"
     )
 
 

@@ -1,4 +1,4 @@
-"""The card of a labelled data set: who labelled it and how, and what is known about how good the labels are."""
+"""The card of a labelled data set: who labelled it and how, and the measured quality of the labels."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from alignflow.models.generation.base import generator_identity
 def write_label_card(
     config: LabelConfig, fingerprint: str, statistics: Mapping[str, Any], out: Path, *inputs: Path | None
 ) -> None:
-    """Write the card beside the tables in `out`.
+    """Write the card next to the tables in `out`.
 
     Args:
-        config: Of the step.
-        fingerprint: What the judge's labels depend on beside its options: a digest of its prompt and its model, or of its files.
-        statistics: What statistics.json and judge_report.json say.
+        config: The step's config.
+        fingerprint: What the judge's labels depend on besides its options: a digest of its prompt and its model, or of its files.
+        statistics: Content of statistics.json and judge_report.json.
         out: The payload, with its tables.
-        inputs: Artifacts of data that went in, for their licences.
+        inputs: Artifacts of the input data, for their licences.
     """
     text = card_of(
         tables_of(out),
@@ -71,10 +71,10 @@ def _version(judge: str) -> str:
 
 
 def _without_place(value: Any) -> Any:
-    """An option as the card shows it: a place of a file or model is not in the key, and may not be in what the key stands for."""
+    """An option as the card shows it: the path of a file or model is not in the key, so it must not be in the payload."""
     if isinstance(value, Mapping):
         return {name: _without_place(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):  # the members of a jury have options of their own
+    if isinstance(value, list | tuple):  # the members of a jury have options too
         return [_without_place(each) for each in value]
     is_place = isinstance(value, str) and (os.sep in value or Path(value).suffix != "" or Path(value).exists())
     return "(its content)" if is_place else value

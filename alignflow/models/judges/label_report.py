@@ -1,4 +1,4 @@
-"""How a stage leaves a judge report: JSON without times in the payload, a page and the cost beside it, a warning where labels are poor."""
+"""Writes a judge report: JSON without times in the payload, a page and the cost in side/, a warning if labels are poor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CALIBRATION_FILE = "calibration/calibration.json"
 
 
 def write_report(reports: Sequence[Mapping[str, Any]], run: Run, cost: Mapping[str, Any] | None = None) -> None:
-    """Write the reports of one judge or several; the cost differs from run to run, and so is no part of the payload."""
+    """Write the reports of one judge or several; the cost differs between runs, so it is not in the payload."""
     write_json(run.out / REPORT_FILE, {"reports": list(reports)})
     known = {**(cost or {}), "tokens": run.tokens or None}
     write_json(run.side / COST_FILE, known)
@@ -25,14 +25,14 @@ def write_report(reports: Sequence[Mapping[str, Any]], run: Run, cost: Mapping[s
 
 
 def warn_of(report: Mapping[str, Any], run: Run) -> None:
-    """Warn of a judge whose labels are near chance, or that gives none."""
+    """Warn if a judge's labels are near chance level, or if it gives none."""
     found = report["conclusion"]
     if found["level"] in POOR:
         run.warn(found["text"])
 
 
 def read_calibration(directory: Path | None) -> dict[str, Any] | None:
-    """What `judge_eval` fitted, from its part `calibration`; None without one."""
+    """The fit of `judge_eval`, from its part `calibration`; None without one."""
     if directory is None:
         return None
     found: dict[str, Any] = json.loads((directory / Path(CALIBRATION_FILE).name).read_text(encoding="utf-8"))
@@ -40,5 +40,5 @@ def read_calibration(directory: Path | None) -> dict[str, Any] | None:
 
 
 def fit_of(fitted: Mapping[str, Any] | None) -> Calibration | None:
-    """The fit where it is to be used; None else."""
+    """The fit if it is used; otherwise None."""
     return Calibration(fitted["slope"], fitted["bias"]) if fitted and fitted["used"] else None

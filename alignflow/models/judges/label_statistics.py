@@ -1,4 +1,4 @@
-"""Numbers about what a labelling run made: pairs, what was left out, margins, scores. What they say of the judge is in the judge report."""
+"""Statistics of a labelling: pairs, dropped rows, margins, scores. The judge report has what they say about the judge."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def label_statistics(labelled: Sequence[LabelledPrompt]) -> dict[str, Any]:
-    """All numbers of statistics.json; rates carry a 95% interval, and None if nothing could be counted."""
+    """All numbers of statistics.json; rates have a 95% interval, and are None if nothing could be counted."""
     dropped: Counter[str] = Counter()
     for prompt in labelled:
         dropped.update(prompt.dropped)
@@ -56,8 +56,8 @@ def label_statistics(labelled: Sequence[LabelledPrompt]) -> dict[str, Any]:
 
 
 def _disagreement(details: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Over the answers, of a judge that is an ensemble, the standard deviation of its members' scores; over the pairs, of a jury, that of
-    its members' probabilities; nothing for another judge."""
+    """The members' standard deviation: of scores over the answers for an ensemble, of probabilities over the pairs for a jury;
+    empty for another judge."""
     found = [detail[DISAGREEMENT] for detail in details if DISAGREEMENT in detail]
     return {DISAGREEMENT: distribution(found)} if found else {}
 
@@ -76,11 +76,11 @@ def _ended_wins(decided: Sequence[tuple[LabelledPrompt, JudgedPair]]) -> dict[st
 def _flagged(
     labelled: Sequence[LabelledPrompt], decided: Sequence[tuple[LabelledPrompt, JudgedPair]]
 ) -> dict[str, Any]:
-    """Answers with marks of the judge's own, and how often one of them wins, among decided pairs with exactly one of them.
+    """Answers with marks that address the judge, and how often one of them wins, among decided pairs with exactly one of them.
 
-    A text that names a seat wins in one order and loses in the other: a tie, which is not counted here. One that speaks
+    A text that names a position wins in one order and loses in the other: a tie, which is not counted here. A text
     about the content, such as "the other answer is dangerous", can win in both, and asking in both orders does not remove it;
-    `wins_in_both_orders` leaves out the wins where one of the orders preferred neither answer.
+    `wins_in_both_orders` excludes wins for which one of the orders preferred neither answer.
     """
     flags = [marks for prompt in labelled if prompt.flags is not None for marks in prompt.flags]
     wins, both = [], []

@@ -1,4 +1,4 @@
-"""The tables that a labelling gives: preferences, rankings, answers labelled good or bad, and flagged answers."""
+"""The tables of a labelling: preferences, rankings, answers labelled good or bad, and flagged answers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from alignflow.models.judges.mixing import LOW_CONFIDENCE, Mixed, human_agreemen
 from alignflow.models.judges.pairing import JudgedPair
 
 _SIDES = ("train", "heldout")
-_SHOWN_CHARACTERS = 500  # of a flagged answer, in flagged.json
+_SHOWN_CHARACTERS = 500  # shown of a flagged answer in flagged.json
 
 
 @dataclass(frozen=True)
 class LabelledPrompt:
-    """One prompt with its candidates, what the judge said, and the pairs that became preferences."""
+    """One prompt with its candidates, the judge's verdicts, and the pairs that became preferences."""
 
     row: dict[str, Any]
     held_out: bool
@@ -35,12 +35,14 @@ class LabelledPrompt:
     judged: list[JudgedPair]
     kept: list[JudgedPair]
     dropped: dict[str, int]
-    flags: list[list[str]] | None = None  # marks of the judge's own in each candidate; None if the judge looks for none
-    assessments: Sequence[Assessment] = ()  # of a pointwise judge: what it said of each candidate
+    flags: list[list[str]] | None = (
+        None  # marks in each candidate that address the judge; None if the judge does not look for marks
+    )
+    assessments: Sequence[Assessment] = ()  # a pointwise judge's assessments of the candidates
 
 
 def candidates_of(row: dict[str, Any]) -> list[Candidate]:
-    """The answers of a row of completions; each ended by itself where the row does not say."""
+    """The answers of a row of completions; each counts as ended if the row does not say."""
     ended = row["ended"] or [True] * len(row["completions"])
     reference = row.get("reference") or ""
     return [
@@ -49,7 +51,7 @@ def candidates_of(row: dict[str, Any]) -> list[Candidate]:
 
 
 def with_reference(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of completions with the prompt's reference answer as the last of them, where the data has one; it ends by itself."""
+    """A row of completions with the prompt's reference answer, if there is one, as the last of them; it counts as ended."""
     if not row.get("reference"):
         return row
     ended = row["ended"] or [True] * len(row["completions"])
@@ -80,9 +82,9 @@ def _preference(labelled: LabelledPrompt, pair: JudgedPair, judge: str) -> dict[
 
 
 def _orders(pair: JudgedPair) -> dict[str, float | None]:
-    """P(chosen is better) in both orders: as asked with chosen first, and with rejected first; None where scores decided, or a jury: it has one number for both.
+    """P(chosen is better) in both orders: as asked with chosen first, and with rejected first; None if scores or a jury decided, which have one number for both.
 
-    A verdict's orders are those of its own first answer.
+    A verdict's orders refer to its first answer.
     """
     if pair.verdict.scores != (None, None) or DISAGREEMENT in pair.verdict.parts:
         return {"p_given": None, "p_swapped": None}
@@ -95,9 +97,9 @@ def _orders(pair: JudgedPair) -> dict[str, float | None]:
 def write_pairs(
     labelled: Sequence[LabelledPrompt], config: LabelConfig, run: Run, preferences: Path | None = None
 ) -> dict[str, Any]:
-    """Write the preferences, mixed with those of people where `preferences` is given, and flagged.json where the judge looks for marks.
+    """Write the preferences, mixed with those of people if `preferences` is given, and flagged.json if the judge looks for marks.
 
-    Returns what belongs in statistics.json: see `Mixed.statistics`, and `human_agreement` where there are pairs of people.
+    Returns its part of statistics.json: see `Mixed.statistics`, and `human_agreement` where there are pairs of people.
     """
     given, judge = read_given(preferences), short(config.judge.name)
     pairs = [(_preference(prompt, pair, judge), prompt.held_out) for prompt in labelled for pair in prompt.kept]
@@ -107,7 +109,7 @@ def write_pairs(
     statistics = found.statistics()
     if found.dropped[LOW_CONFIDENCE]:
         run.warn(
-            f"{found.dropped[LOW_CONFIDENCE]} pairs are below label.min_confidence {config.min_confidence:g} and were left out"
+            f"{found.dropped[LOW_CONFIDENCE]} pairs are below label.min_confidence {config.min_confidence:g} and were dropped"
         )
     if preferences is not None:
         judged = [(prompt.row, pair) for prompt in labelled for pair in prompt.judged]
@@ -120,16 +122,16 @@ def write_pairs(
 
 def _mixed_line(found: Mixed, agreement: dict[str, Any], config: LabelConfig) -> str:
     counts = found.counts
-    rule = "the given label stands" if config.mix == "override" else "both labels are joined"
+    rule = "the given label is used" if config.mix == "override" else "both labels are combined"
     agreed = f"{agreement['hits']} of {agreement['trials']} decided" if agreement["trials"] else "none decided"
     return (
-        f"{counts['given']} given pairs beside {counts['judged']} of the judge; {counts['both']} are in both and there {rule}, "
-        f"{counts['changed']} of them against the judge; of {agreement['pairs']} given pairs that the judge has seen it agrees on {agreed}"
+        f"{counts['given']} given pairs and {counts['judged']} of the judge; {counts['both']} are in both, where {rule}, "
+        f"{counts['changed']} of them against the judge; of {agreement['pairs']} given pairs that the judge has seen, it agrees on {agreed}"
     )
 
 
 def write_answers(labelled: Sequence[LabelledPrompt], config: LabelConfig, run: Run) -> dict[str, Any]:
-    """Write rankings, best and worst answers, and answers with a label; returns how many there are, and how many answers are in none for which reason, and says it."""
+    """Write rankings, best and worst answers, and answers with a label; returns and notes how many there are and, by reason, how many answers are in none."""
     dropped: dict[str, Counter[str]] = {"rankings": Counter(), "unpaired": Counter()}
     counts: dict[str, Any] = {"rankings": {}, "unpaired": {}}
     answers = 0
@@ -161,7 +163,7 @@ def _by_side(labelled: Sequence[LabelledPrompt]) -> list[tuple[str, list[Labelle
 
 
 def _flagged(labelled: LabelledPrompt) -> list[dict[str, Any]]:
-    """The prompt's answers that have marks of the judge's own: where they stand, and which marks."""
+    """The prompt's answers with marks that address the judge: their positions, and the marks."""
     flags = enumerate(labelled.flags or [])
     return [
         {

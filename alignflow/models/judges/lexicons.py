@@ -14,13 +14,13 @@ from alignflow.data.errors import DataError
 def read_lexicon(path: str) -> Mapping[str, float]:
     """Words (lower case) and values of a lexicon file; a line without a value counts 1, `#` starts a comment.
 
-    Raises DataError if the file is missing, is not UTF-8, has no word, or a value that is no number.
+    Raises DataError if the file is missing, is not UTF-8, has no word, or a value that is not a number.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"the lexicon cannot be read ({error})", where=path, do="give a UTF-8 file of lines word<TAB>value"
+            f"the lexicon cannot be read ({error})", where=path, do="use a UTF-8 file of lines word<TAB>value"
         ) from error
     values: dict[str, float] = {}
     for number, line in enumerate(lines, start=1):

@@ -1,4 +1,4 @@
-"""The LLM judge: a language model is asked in both orders, and the log-probabilities of its two options are read."""
+"""The LLM judge: asks a language model in both orders, and reads the log-probabilities of its two options."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ Pair = tuple[Candidate, Candidate]
 class LLMJudge(AskingJudge):
     """P(first) = (p_given + 1 - p_swapped) / 2, where p is the probability of the first option among the two.
 
-    Probabilities are averaged, not log-probabilities, so that a confident wrong seat does not outweigh the other order.
-    Each text of a question stands between fences with a code that it cannot contain. An answer with marks of the judge's
-    own is flagged; the option `flagged` says whether its pairs are asked. With `rationale` the model writes a comparison
+    Probabilities are averaged, not log-probabilities, so that a confident preference for a position does not outweigh the other order.
+    Each text of a question is between fences with a code that it cannot contain. An answer with marks that address the
+    judge is flagged; the option `flagged` says whether its pairs are asked. With `rationale` the model writes a comparison
     first, one for each order, and its options are read after that (Lee et al. 2023, arXiv 2309.00267, section 2.1).
     """
 
@@ -38,7 +38,7 @@ class LLMJudge(AskingJudge):
     def __init__(self, options: LLMJudgeOptions, inputs: JudgeInputs):
         if options.options[0] == options.options[1]:
             raise RecipeError(
-                f"both options are {options.options[0]!r}", where="judge.options.options", do="give two different ones"
+                f"both options are {options.options[0]!r}", where="judge.options.options", do="set two different ones"
             )
         if options.rationale:
             templates = {
@@ -60,11 +60,11 @@ class LLMJudge(AskingJudge):
         return [Verdict(None, reason=reason) if reason else next(verdicts) for reason in reasons]
 
     def _compare(self, pairs: Sequence[Pair]) -> list[Verdict]:
-        """Verdicts on pairs that are asked about."""
+        """Verdicts on the pairs that are asked."""
         return self.verdicts(pairs, [""] * len(pairs))
 
     def verdicts(self, pairs: Sequence[Pair], principles: Sequence[str]) -> list[Verdict]:
-        """Verdicts from both orders, each by a principle's text; an empty one leaves the judge to its own sense."""
+        """Verdicts from both orders, each by a principle's text; with an empty one the judge gets no principle."""
         orders = [
             (order, principle)
             for (first, second), principle in zip(pairs, principles, strict=True)
@@ -130,7 +130,7 @@ class LLMJudge(AskingJudge):
 
 
 def verdict_of_readings(given: Reading, swapped: Reading) -> Verdict:
-    """The verdict from what was read in both orders; no label where an order has no reading."""
+    """The verdict from the readings in both orders; no label if an order has no reading."""
     if given.logps is None or swapped.logps is None:
         return Verdict(None, reason=given.reason or swapped.reason)
     return verdict_of_orders(given.logps, swapped.logps)
@@ -139,11 +139,11 @@ def verdict_of_readings(given: Reading, swapped: Reading) -> Verdict:
 def verdict_of_orders(given: Sequence[float], swapped: Sequence[float]) -> Verdict:
     """The verdict from the options' log-probabilities in both orders (Lee et al. 2023, arXiv 2309.00267, section 2.1).
 
-    The log-probabilities are those among all tokens: what they sum up to is the verdict's masses.
+    The log-probabilities are over all tokens: their sums are the verdict's masses.
 
     Args:
-        given: Of the first and the second option, asked with the first answer in the first seat.
-        swapped: The same, asked with the seats swapped.
+        given: Those of the first and the second option, asked with the first answer in the first position.
+        swapped: The same, asked with the positions swapped.
     """
     first_seat = [_first_option(*logps) for logps in (given, swapped)]
     masses = (_mass(given), _mass(swapped))
@@ -154,12 +154,12 @@ def verdict_of_orders(given: Sequence[float], swapped: Sequence[float]) -> Verdi
 
 
 def _mass(logps: Sequence[float]) -> float | None:
-    """Probability of the options together; 0 if none is possible, None where a log-probability is not a number."""
+    """Probability of the options together; 0 if none is possible, None if a log-probability is NaN."""
     return None if any(map(math.isnan, logps)) else math.fsum(map(math.exp, logps))
 
 
 def _first_option(first: float, second: float) -> float:
-    """exp(first) / (exp(first) + exp(second)) from log-probabilities; NaN where neither is possible."""
+    """exp(first) / (exp(first) + exp(second)) from log-probabilities; NaN if neither is possible."""
     top = max(first, second)
     if not math.isfinite(top):
         return math.nan

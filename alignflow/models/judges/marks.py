@@ -1,7 +1,7 @@
-"""Marks by which an answer may try to steer a judge that reads it: flagged and counted, never believed to be all there are.
+"""Marks by which an answer may try to steer a judge that reads it: they are flagged and counted; the list is not complete.
 
-The list is short on purpose. An honest answer can have one too ("Answer: A" in a quiz), so a flag says where to look, and
-what follows from it is the judge's option `flagged`. Every expression is bounded, so that a long answer costs linear time.
+The list is short on purpose. An honest answer can have one too ("Answer: A" in a quiz), so a flag only says where to look;
+the judge's option `flagged` says what to do with it. Every expression is bounded, so that a long answer costs linear time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONTROL = re.compile(
 )
 _STRUCK = re.compile(
     r"<s>[^<\n]{0,200}</s>", re.I
-)  # HTML for struck-out text; a token of a model is looked for apart from this
+)  # HTML for struck-out text; model tokens are searched for separately
 _FENCE = re.compile(r"\[ ?(?:end of )?(?:the )?(?:answer|conversation|response)(?: ?[\]:]| (?:[a-z]|\d{1,12})\b)", re.I)
 _VERDICT = re.compile(
     r"\b(?:(?:final )?verdict|winner|better answer|best answer|better response|judg(?:e)?ment) ?(?:is\b|:|=)|\bwhich answer is better\b",
@@ -46,17 +46,17 @@ _OTHER = re.compile(
 
 
 class Marks:
-    """Finds marks in answers, for a judge with these options and control tokens of its own model.
+    """Finds marks in answers, for a judge with these options and its model's control tokens.
 
     Args:
-        options: What it may answer; none for one that writes a text.
-        control_tokens: Of its model.
+        options: The judge's options; none for a judge that writes a text.
+        control_tokens: Its model's control tokens.
         scores: Whether a score ("Score: 5") is a mark too: its verdicts have that form.
     """
 
     def __init__(self, options: Sequence[str], control_tokens: Sequence[str] = (), *, scores: bool = False):
         either = "|".join(re.escape(option) for option in options) or "(?!)"
-        # The option as it is written: "the answer is A" is a mark, "the answer is a matter of taste" is none.
+        # The option as it is written: "the answer is A" is a mark, "the answer is a matter of taste" is not.
         word = r"(?i:answer|option|response|assistant|choice)(?i: is)? ?[:=]? ?[\"'(*]{0,2}"
         label = rf"\[\[ ?(?:{either}) ?\]\]|\b{word}(?:{either})\b"
         self._patterns = {
@@ -71,7 +71,7 @@ class Marks:
         self._control_tokens = [token for token in control_tokens if token.strip()]
 
     def of(self, text: str) -> list[str]:
-        """Names of the marks in a text, sorted; none for a text that has none."""
+        """Names of the marks in a text, sorted; empty if it has none."""
         unstruck = _STRUCK.sub("", text)
         found = [
             name for name, pattern in self._patterns.items() if pattern.search(unstruck if name == CONTROL else text)

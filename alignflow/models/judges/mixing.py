@@ -1,7 +1,7 @@
-"""Pairs that people labelled beside those of a judge: one preference set, in which each row says who labelled it.
+"""Mixes pairs labelled by people with those of a judge: one preference set, in which each row says who labelled it.
 
-A pair is the same where prompt and both answers are, in either order and in normalised text. With `override` the given label of such a
-pair stands; with `join` its P(chosen is better) is the mean of both, by weight, and its weight their sum.
+Two pairs are the same if prompt and both answers are, in either order and in normalised text. With `override` such a
+pair has the given label; with `join` its P(chosen is better) is the weighted mean of both, and its weight their sum.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Mixed:
 
     Attributes:
         train: Rows of preferences.
-        heldout: Those of the other side.
-        counts: `judged`, `given`, `both` (labelled twice), `changed` (of these, the pairs in whose label the judge's choice was reversed).
-        dropped: Reason -> number, of what is in neither side.
+        heldout: Held-out rows of preferences.
+        counts: `judged`, `given`, `both` (labelled twice), `changed` (of these, the pairs whose final label reverses the judge's choice).
+        dropped: Reason -> number of pairs in neither split.
     """
 
     train: list[Row] = field(default_factory=list)
@@ -50,16 +50,16 @@ class Mixed:
 
 
 def read_given(preferences: Path | None) -> list[Row]:
-    """Both sides of the pairs that `prepare` has; they are divided anew, as the judge's are."""
+    """Both splits of the pairs of `prepare`; they are split again, like the judge's."""
     if preferences is None:
         return []
     return [row for side in ("train", "heldout") for row in read_table(preferences / f"{side}.parquet")]
 
 
 def mixed(judged: Sequence[tuple[Row, bool]], given: Sequence[Row], config: LabelConfig) -> Mixed:
-    """The judge's pairs, each with whether it is held out, and those of people, as one set.
+    """The judge's pairs, each with a flag for held out, and those of people, as one set.
 
-    Judged pairs keep their order; a pair that both have labelled stands where the judge's stood.
+    Judged pairs keep their order; a pair labelled by both is in the place of the judge's.
     """
     of_people = {key_of(row)[0]: row for row in (_weighed(row, config.given_weight) for row in given)}
     found, both, changed = Mixed(), 0, 0
@@ -68,7 +68,7 @@ def mixed(judged: Sequence[tuple[Row, bool]], given: Sequence[Row], config: Labe
         key, turned = key_of(row)
         own = of_people.get(key)
         if own is not None:
-            if key in met:  # texts that differ in spaces or letter case alone are one pair for people
+            if key in met:  # pairs of people whose texts differ only in spaces or letter case are the same pair
                 found.dropped[REPEATED] += 1
                 continue
             met.add(key)
@@ -83,7 +83,7 @@ def mixed(judged: Sequence[tuple[Row, bool]], given: Sequence[Row], config: Labe
     found.dropped[REPEATED] += len(given) - len(of_people)
     for row in (row for key, row in of_people.items() if key not in met):
         _add(found, row, is_label_held_out(row["prompt"], config.heldout_fraction), config.min_confidence)
-    found.dropped = +found.dropped  # without the reasons that nothing was left out for
+    found.dropped = +found.dropped  # without reasons that have no pair
     found.counts = {"judged": len(judged), "given": len(given), "both": both, "changed": changed}
     return found
 
@@ -128,7 +128,7 @@ def join(row: Row, given: Row) -> Row | None:
         "confidence": None,
         "rationale": better.get("rationale")
         if better is row or better is given
-        else None,  # of a turned row: for the other side
+        else None,  # the row is reversed: the probability of the other answer
         "p_given": None,
         "p_swapped": None,
     }

@@ -1,4 +1,4 @@
-"""What all judges share that ask a language model: the model, the marks that they look for in answers, and scores by questions."""
+"""Base classes of judges that ask a language model: the model, the marks to look for in answers, and scores by questions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class AskingJudge:
     """A language model with questions.
 
     Args:
-        options: Its options.
-        inputs: What it may fall back on, and its engine.
-        name: What the catalogue calls it.
-        templates: Option -> the question that it names.
+        options: The judge's options.
+        inputs: The default models, and the engine.
+        name: Its name in the catalogue.
+        templates: Option -> the question of this name.
         options_read: Answers whose probabilities are read; each must be one token of the model.
     """
 
@@ -48,21 +48,21 @@ class AskingJudge:
         self._marks = Marks(options_read, self._model.control_tokens, scores=not options_read)
 
     def flags(self, candidates: Sequence[Candidate]) -> list[list[str]]:
-        """Names of the judge's own marks in each answer; see marks.py."""
+        """Names of the marks in each answer; see marks.py."""
         return [self._marks.of(candidate.text) for candidate in candidates]
 
     @property
     def usage(self) -> Mapping[str, Any] | None:
-        """What an endpoint was asked, and what that cost; None for a model of our own, whose tokens the stage counts."""
+        """Requests to an endpoint and their cost; None for a local model, whose tokens the stage counts."""
         return getattr(self._model, "usage", None)
 
     def close(self) -> None:
-        """Give the model's memory back."""
+        """Free the model's memory."""
         self._model.close()
 
 
 class ScoringJudge(AskingJudge, PointwiseJudge):
-    """A language model that scores each answer by itself: P(first) = sigmoid((score_1 - score_2) / temperature)."""
+    """A language model that scores single answers: P(first) = sigmoid((score_1 - score_2) / temperature)."""
 
     pointwise: ClassVar[bool] = True
 
@@ -78,14 +78,14 @@ class ScoringJudge(AskingJudge, PointwiseJudge):
         self._temperature, self._drops = options.temperature, options.flagged == "drop"
 
     def assess(self, candidates: Sequence[Candidate]) -> list[Assessment]:
-        """What the model says of each answer; one that is dropped for its marks is not asked about, and has no score."""
+        """The model's assessment of each answer; an answer that is dropped for its marks is not asked about, and has no score."""
         flagged = [self._drops and bool(marks) for marks in self.flags(candidates)]
         asked = iter(self._assess([each for each, drop in zip(candidates, flagged, strict=True) if not drop]))
         return [Assessment(None, reason=FLAGGED) if drop else next(asked) for drop in flagged]
 
     @abstractmethod
     def _assess(self, candidates: Sequence[Candidate]) -> list[Assessment]:
-        """What the model says of each answer."""
+        """The model's assessment of each answer."""
 
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
         """The scores alone."""
@@ -106,7 +106,7 @@ def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
 
 
 def once_each(keys: Sequence[Any], make: Callable[[list[int]], Sequence[Any]]) -> list[Any]:
-    """One result for each key, made once for equal keys; `make` takes the places at which each key stands first."""
+    """One result for each key, made once for equal keys; `make` gets the first position of each key."""
     first: dict[Any, int] = {}
     for place, key in enumerate(keys):
         first.setdefault(key, place)

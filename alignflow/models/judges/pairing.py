@@ -1,4 +1,4 @@
-"""Which of a prompt's candidates meet, and which of the judged pairs become preferences."""
+"""Which of a prompt's candidates are compared, and which of the judged pairs become preferences."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ REPEATED = "repeated pair"
 
 @dataclass(frozen=True)
 class JudgedPair:
-    """A pair of one prompt's candidates, by their positions, with what the judge said."""
+    """A pair of one prompt's candidates, by their positions, with the verdict."""
 
     first: int
     second: int
     verdict: Verdict
-    raw: Verdict | None = None  # as the judge said it, where `verdict` is calibrated
+    raw: Verdict | None = None  # the judge's own verdict, if `verdict` is calibrated
 
     @property
     def chosen(self) -> int:
@@ -51,7 +51,7 @@ class JudgedPair:
 
     @property
     def margin(self) -> float:
-        """Score difference of a pointwise judge, else |2p - 1|."""
+        """Score difference of a pointwise judge, otherwise |2p - 1|."""
         first, second = self.verdict.scores
         return abs(first - second) if first is not None and second is not None else abs(2.0 * self.probability - 1.0)
 
@@ -62,7 +62,7 @@ def all_pairs(count: int) -> list[tuple[int, int]]:
 
 
 def planned_pairs(count: int, seed: int, identity: str, all_up_to: int = 4) -> list[tuple[int, int]]:
-    """Pairs to ask a pairwise judge: all of up to `all_up_to` candidates, else a ring with chords drawn by the row's seed.
+    """Pairs to ask a pairwise judge: all of up to `all_up_to` candidates, otherwise a ring with chords drawn by the row's seed.
 
     The plan is a fixed function of its arguments: 2 * count pairs in which each candidate meets four others.
     """
@@ -81,11 +81,11 @@ def planned_pairs(count: int, seed: int, identity: str, all_up_to: int = 4) -> l
 def kept_pairs(
     pairs: Sequence[JudgedPair], answers: Sequence[Hashable], limit: int, min_margin: float, blank: Collection[int] = ()
 ) -> tuple[list[JudgedPair], dict[str, int]]:
-    """The `limit` pairs with the widest margin, and how many were left out for which reason.
+    """The `limit` pairs with the widest margin, and, by reason, how many were dropped.
 
     A tie (exactly one half, or a preference that changes with the order) and a pair nearer to one half than `min_margin`
     are no preference; a pair without a label counts under its verdict's reason. Of pairs of equal `answers` (two samples
-    may be the same) one is enough. A `blank` answer (its position) may be the worse one and never the better one:
+    may be the same) one is kept. A `blank` answer (its position) may be the worse one and never the better one:
     a policy that is trained on such a pair learns to say nothing.
     """
     dropped: dict[str, int] = {}
@@ -117,8 +117,8 @@ def _reason(verdict: Verdict, min_margin: float) -> str:
 def is_label_held_out(prompt: Sequence[dict[str, str]], fraction: float) -> bool:
     """Whether a prompt's pairs are held out from training on preferences: a fixed function of its normalised text up to its last user turn.
 
-    The prompts to sample from already lack the held-out side of `is_held_out`, so a second, independent hash splits
-    them. What stands on that first side (completions that the user brought) is held out here too: evaluation asks it.
+    The prompts to sample from already exclude the held-out set of `is_held_out`, so a second, independent hash splits
+    them. Prompts of that held-out set (in the user's completions) are held out here too, since evaluation uses them.
     """
     second = int(text_digest(f"preferences/{prompt_digest(up_to_question(prompt))}")[:12], 16) / 16**12
     return second < fraction or is_held_out(prompt, fraction)

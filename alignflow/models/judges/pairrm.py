@@ -30,7 +30,7 @@ class PairRMJudge:
 
         START prompt SEP first SEP second SEP
 
-    START is the tokenizer's CLS token, else its BOS; SEP its SEP token, else its EOS. The prompt is its turns, `role: text`, one a
+    START is the tokenizer's CLS token, otherwise its BOS; SEP its SEP token, otherwise its EOS. The prompt is its turns, `role: text`, one a
     line. All three texts are encoded without control tokens, so that none of them can end its part.
     """
 
@@ -42,7 +42,7 @@ class PairRMJudge:
             raise ModelError(
                 f"the model has {labels} labels, and a pairwise model has one: the logit that the first answer is better",
                 where=options.model,
-                do="give an AutoModelForSequenceClassification with num_labels 1",
+                do="use an AutoModelForSequenceClassification with num_labels 1",
             )
         self.fingerprint = model_identity(path)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(path)
@@ -51,7 +51,7 @@ class PairRMJudge:
         self._start, self._separator = _boundaries(self._tokenizer, options.model)
         limit = getattr(self._model.config, "max_position_embeddings", None)
         self._max_length = min(options.max_length, limit or options.max_length)
-        # Without a padding token of its own the model may take another position for the last one.
+        # Without a separate padding token the model may take another position for the last one.
         self._rows = options.batch_size if self._model.config.pad_token_id is not None else 1
 
     def compare(self, pairs: Sequence[Pair]) -> list[Verdict]:
@@ -79,7 +79,7 @@ class PairRMJudge:
         return [{} for _ in candidates]
 
     def close(self) -> None:
-        """Give the model's memory back."""
+        """Free the model's memory."""
         self._model = None
 
     def _input(self, first: Candidate, second: Candidate) -> list[int]:
@@ -89,7 +89,7 @@ class PairRMJudge:
         return ids
 
     def _logits(self, inputs: Sequence[list[int]]) -> list[float | None]:
-        """One logit for each input, in batches of similar length; None for one that is too long."""
+        """One logit for each input, in batches of similar length; None for an input that is too long."""
         found: list[float | None] = [None] * len(inputs)
         order = sorted(
             (place for place, ids in enumerate(inputs) if len(ids) <= self._max_length),
@@ -116,9 +116,9 @@ def _boundaries(tokenizer: Any, model: str) -> tuple[list[int], int]:
     separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
     if separator is None:
         raise ModelError(
-            "the tokenizer has neither a SEP nor an EOS token to part prompt and answers",
+            "the tokenizer has neither a SEP nor an EOS token to separate prompt and answers",
             where=model,
-            do="give a model whose tokenizer has one",
+            do="use a model whose tokenizer has one",
         )
     return ([] if start is None else [start]), separator
 

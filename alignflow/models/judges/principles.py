@@ -1,4 +1,4 @@
-"""The kinds of principles that a constitution is made of: pure functions from an answer to a score in [0, 1]."""
+"""The kinds of principles of a constitution: pure functions from an answer to a score in [0, 1]."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from alignflow.models.judges.lexicons import read_lexicon
 from alignflow.models.judges.word_lists import NEGATIONS, NEGATIVE, POSITIVE, STOP_WORDS
 from alignflow.models.judges.words import content_stems, question_words, stem, words_of
 
-# What follows a match is looked at outside of these expressions: a look ahead, or a search for the closing bracket, would
-# go through the rest of the text again from each stop or bracket, in time that grows with the square of the length.
+# The text after a match is checked outside of these expressions: a lookahead, or a search for the closing bracket, would
+# scan the rest of the text again from each stop or bracket, in quadratic time.
 _STOPS = re.compile(r"[.!?…。！？]+[\"'”’)\]»]*")
 _CLOSERS = "\"'”’)]»*_"
 _OPENED_GAPS = (
@@ -79,12 +79,12 @@ class ForbiddenOptions(StageConfig):
     @model_validator(mode="after")
     def _has_words(self) -> ForbiddenOptions:
         if not self.words and not self.lexicon:
-            raise ValueError("give words or a lexicon")
+            raise ValueError("set words or a lexicon")
         return self
 
 
 class KeywordsOptions(StageConfig):
-    """Which words of the question an answer should take up."""
+    """Which words of the question an answer should use."""
 
     words: tuple[str, ...] = Field(default=(), description="These instead of the content words of the last user turn.")
     share: float = Field(default=0.5, gt=0, le=1, description="Share of them from which on the score is full.")
@@ -135,7 +135,7 @@ def length_window(candidate: Candidate, options: LengthWindowOptions) -> float:
 
 
 def language(candidate: Candidate, options: LanguageOptions) -> float:
-    """Share of the language's stop words; words that stand in more than one list count for each."""
+    """Share of the language's stop words; words in more than one list count for each."""
     words = words_of(candidate.text)
     if not words:
         return 0.0
@@ -170,7 +170,7 @@ def sentiment(candidate: Candidate, options: SentimentOptions) -> float:
         if value and NEGATIONS & set(words[max(0, index - 2) : index]):
             value = -value
         balance, weight = balance + value, weight + abs(value)
-    # Two neutral pseudo-words keep a single word from being the whole verdict.
+    # Two neutral pseudo-words keep a single word from deciding the score.
     score = 0.5 + 0.5 * balance / (weight + 2.0)
     return score if options.direction == "positive" else 1.0 - score
 
@@ -188,7 +188,7 @@ def required_words(candidate: Candidate, options: RequiredOptions) -> float:
 
 
 def instruction_keywords(candidate: Candidate, options: KeywordsOptions) -> float:
-    """Share of the question's content words that the answer takes up, with endings cut; 1 if it has none."""
+    """Share of the question's content words that the answer uses, with endings cut; 1 if the question has none."""
     wanted = {stem(word) for phrase in options.words for word in words_of(phrase)} or set(
         content_stems(question_words(candidate))
     )
@@ -199,7 +199,7 @@ def instruction_keywords(candidate: Candidate, options: KeywordsOptions) -> floa
 
 
 def sentence_count(candidate: Candidate, options: Window) -> float:
-    """Whether the number of sentences lies in the window; a last one without its stop counts."""
+    """Whether the number of sentences lies in the window; a last one without a full stop counts."""
     text = candidate.text.strip()
     ends = [
         match.end()
@@ -272,5 +272,5 @@ def _occurrences(text: str, phrases: Iterable[str]) -> dict[str, int]:
     """How often each phrase stands in the text, as whole words; phrases in the words' own form."""
     words = f" {' '.join(words_of(text))} "
     forms = {" ".join(words_of(phrase)) for phrase in phrases} - {""}
-    # A shared blank between neighbours must count for both: look ahead instead of eating it.
+    # A shared blank between neighbours must count for both: use a lookahead instead of consuming it.
     return {form: len(re.findall(rf"(?<= ){re.escape(form)}(?= )", words)) for form in sorted(forms)}

@@ -1,4 +1,4 @@
-"""What judges, critics and writers ask a language model: Jinja files in a sandbox, whose untrusted texts stand between fences."""
+"""Questions of judges, critics and writers to a language model: Jinja files in a sandbox, with untrusted texts between fences."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _PROMPTS = Path(__file__).parent / "prompts"
 
 
 class QuestionTemplate:
-    """One file of a question.
+    """The template of a question.
 
     Args:
         name: A built-in name, or the path of a Jinja file.
-        variables: What such a file may use beside `fence`.
-        run: Hears of a file that has no fence.
+        variables: The variables that such a file may use besides `fence`.
+        run: Gets a warning if a file does not use `fence`.
         where: Its place in the recipe.
 
     Raises:
-        RecipeError: there is no such file, or it is no template.
+        RecipeError: there is no such file, or it is not a template.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class QuestionTemplate:
         self._where, self._advice = where, f"a prompt may use {', '.join(variables)}"
         self._template = parse_question(self.source, name, self._advice)
         if run is not None and "fence" in variables and "fence" not in names_of(self.source):
-            run.warn(f"the judge's prompt {name!r} does not use `fence`: an answer can pass itself off as the question")
+            run.warn(f"the judge's prompt {name!r} does not use `fence`: an answer can imitate the question")
 
     def text(self, **values: Any) -> str:
         """The rendered question; raises RecipeError if the file cannot be rendered."""
@@ -55,10 +55,10 @@ class QuestionTemplate:
     def fenced(
         self, key: str, conversation: Sequence[Mapping[str, Any]], enclosed: Mapping[str, str], **values: Any
     ) -> Question:
-        """The question about a conversation and texts that nobody vouches for; all of these stand between fences of one code.
+        """The question about a conversation and untrusted texts; all of them are between fences with the same code.
 
         Args:
-            key: What belongs to the judge; see `fence_of`.
+            key: Identifies the judge; see `fence_of`.
             conversation: The messages before the answers.
             enclosed: Variable -> untrusted text.
             values: Other variables.
@@ -69,12 +69,12 @@ class QuestionTemplate:
 
 
 def shown_turns(conversation: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The turns as a question shows them: calls of tools are told as text."""
+    """The turns as a question shows them: tool calls are shown as text."""
     return [{"role": message["role"], "content": told(message)} for message in conversation]
 
 
 def question_seed(seed: int, question: Question, index: int = 0) -> int:
-    """The 64-bit seed of reply `index` to a question: it depends on the question's texts and not on what else is asked beside it."""
+    """The 64-bit seed of reply `index` to a question: it depends on the question's texts and not on other questions."""
     content = "\x00".join(f"{turn['role']}\x00{turn['content']}" for turn in question.messages)
     return int.from_bytes(hashlib.sha256(f"{seed}/{index}/{content}".encode()).digest()[:8], "big")
 
@@ -90,7 +90,7 @@ def read_question(name_or_path: str) -> str:
         raise RecipeError(
             f"no judge prompt {name_or_path!r}",
             where="judge.options.prompt",
-            do=f"built-in: {names}; or give the path of a Jinja file",
+            do=f"use a built-in prompt ({names}) or the path of a Jinja file",
         ) from error
 
 
@@ -104,7 +104,7 @@ def parse_question(source: str, name: str, advice: str = "") -> Any:
 
 
 def names_of(source: str) -> set[str]:
-    """The variables that a Jinja template takes from outside; none for a broken one."""
+    """The undeclared variables of a Jinja template; none for a broken one."""
     try:
         return find_undeclared_variables(ImmutableSandboxedEnvironment().parse(source))
     except TemplateError:

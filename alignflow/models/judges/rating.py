@@ -19,8 +19,8 @@ _VARIABLES = ("conversation (list of role, content)", "answer", "reference", "as
 class RatingJudge(ScoringJudge):
     """Score = sum_a w_a E_a / sum_a w_a, where E_a = sum_i i P_a(i) over the grades i, renormalised among them.
 
-    Each aspect of the rubric is a question of its own (Lee et al. 2023, arXiv 2309.00267, section 2.2.2, for one aspect). An answer
-    with an aspect that could not be graded has no score: a mean over the others could not be compared with whole ones.
+    Each aspect of the rubric is a separate question (Lee et al. 2023, arXiv 2309.00267, section 2.2.2, for one aspect). An answer
+    with an aspect that could not be graded has no score: a mean over the others is not comparable.
     """
 
     def __init__(self, options: RatingOptions, inputs: JudgeInputs):
@@ -68,7 +68,7 @@ class RatingJudge(ScoringJudge):
 
 
 def expected_grade(reading: Reading, scale: Sequence[int]) -> float | None:
-    """sum_i i P(i) over a scale's grades, in the scale's own units; None if none could be read."""
+    """sum_i i P(i) over a scale's grades, in the scale's units; None if none could be read."""
     probabilities = reading.probabilities
     if probabilities is None or not all(map(math.isfinite, probabilities)):
         return None

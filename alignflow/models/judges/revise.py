@@ -1,4 +1,4 @@
-"""The revising stage: each answer is criticised by a principle and written anew (Bai et al. 2022, arXiv 2212.08073, section 3.1)."""
+"""The revising stage: a model criticises each answer by a principle and rewrites it (Bai et al. 2022, arXiv 2212.08073, section 3.1)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def revise(config: ReviseConfig, *, completions: Path, policy: Path | None = Non
         raise TrainingError(
             f"none of {len(results)} answers was revised ({', '.join(f'{count} {why}' for why, count in sorted(dropped.items()))})",
             where="revise",
-            do="take a model that follows instructions, or raise revise.max_new_tokens and revise.max_length",
+            do="use a model that follows instructions, or set revise.max_new_tokens and revise.max_length to larger values",
         )
     if dropped:
         run.note(kept_line("revised answers", revised, dropped))
@@ -89,7 +89,7 @@ def revise(config: ReviseConfig, *, completions: Path, policy: Path | None = Non
 def fill_revisions(
     config: ReviseConfig, *, completions: Path, policy: Path | None = None, run: Run, share: Share
 ) -> None:
-    """Journal a share of the revisions that `revise` will take."""
+    """Journal a shard of the revisions of `revise`."""
     rows = _rows(completions)
     with closing(_Reviser(config, policy, run)) as reviser:
         tasks = _tasks(config, reviser.identity, rows)
@@ -98,7 +98,7 @@ def fill_revisions(
 
 @dataclass(frozen=True)
 class _Task:
-    """One answer to revise: its row and place, the conversation before it, its text, and its identity in the journal."""
+    """One answer to revise: its row and place, the conversation before it, its text, and its id in the journal."""
 
     row: int
     index: int
@@ -109,7 +109,7 @@ class _Task:
 
 
 def outcome(task: _Task, result: Mapping[str, Any]) -> str:
-    """Why an answer has no revised one; empty if it has."""
+    """Why an answer has no revision; empty if it has one."""
     if result["reason"]:
         return str(result["reason"])
     return UNCHANGED if same_answer(task.text, result["text"]) else ""
@@ -118,7 +118,7 @@ def outcome(task: _Task, result: Mapping[str, Any]) -> str:
 def _rows(completions: Path) -> list[dict[str, Any]]:
     rows = read_table(completions / "train.parquet")
     if not rows:
-        raise DataError("no completions to revise", where=str(completions), do="sample some, or give data.completions")
+        raise DataError("no completions to revise", where=str(completions), do="sample some, or set data.completions")
     return rows
 
 
@@ -161,7 +161,7 @@ class _Reviser:
     def __init__(self, config: ReviseConfig, policy: Path | None, run: Run):
         path = Path(config.model) if config.model is not None else policy
         if path is None:
-            raise DataError("no model that revises", where="revise.model", do="name one there")
+            raise DataError("no model to revise with", where="revise.model", do="set it to a model")
         self._config = config
         self._principles = read_principles(config.principles)
         self._critique = QuestionTemplate(config.critique_prompt, _CRITIQUE, run, "revise.critique_prompt")
@@ -171,11 +171,11 @@ class _Reviser:
         self.identity = text_digest(sources + self._model.identity + model_identity(path))
 
     def close(self) -> None:
-        """Give the model's memory back."""
+        """Free the model's memory."""
         self._model.close()
 
     def revised(self, tasks: Sequence[_Task]) -> list[dict[str, Any]]:
-        """For each answer its last text, whether that ended by itself, why there is none, and all rounds."""
+        """For each answer its last text, whether that ended by itself, why there is no text, and all rounds."""
         found: list[dict[str, Any]] = [
             {
                 "text": task.text,
@@ -192,7 +192,7 @@ class _Reviser:
         return found
 
     def _round(self, number: int, tasks: Sequence[_Task], results: Sequence[dict[str, Any]]) -> None:
-        """One critique and revision of each answer; `results` take up what came of it."""
+        """One critique and revision of each answer, written to `results`."""
         drawn = [self._drawn(task, number) for task in tasks]
         asked = [
             self._critique.fenced(self.identity, task.prompt, {"answer": result["text"]}, principle=principle.text)
@@ -226,7 +226,7 @@ class _Reviser:
 
     def _write(self, questions: Sequence[Question], tokens: int, tasks: Sequence[_Task]) -> list[Writing]:
         sampling = Sampling(tokens, temperature=self._config.temperature, top_p=self._config.top_p)
-        # Two equal answers of a prompt are two samples: their places tell their seeds apart.
+        # Two equal answers of a prompt are two samples: their positions give them different seeds.
         seeds = [
             question_seed(self._config.seed, question, task.index)
             for question, task in zip(questions, tasks, strict=True)
@@ -252,7 +252,7 @@ def _write_tables(
     results: Sequence[dict[str, Any]],
     run: Run,
 ) -> dict[str, int]:
-    """Write completions, preferences and demonstrations; returns the number of pairs by side."""
+    """Write completions, preferences and demonstrations; returns the number of pairs by split."""
     made = [_with_lists(row) for row in rows]
     pairs: dict[str, list[dict[str, Any]]] = {"train": [], "heldout": []}
     shown: dict[str, list[dict[str, Any]]] = {"train": [], "heldout": []}
@@ -289,7 +289,7 @@ def _with_lists(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pair(row: Mapping[str, Any], task: _Task, result: Mapping[str, Any]) -> dict[str, Any]:
-    """The revised answer over the original one; without a probability, since nobody has compared them."""
+    """The revised answer over the original one; without a probability, since no judge compared them."""
     return {
         "id": row_id("revised pair", row["id"], task.index, result["text"]),
         "source": row["source"],

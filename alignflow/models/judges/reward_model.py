@@ -24,12 +24,12 @@ class RewardModelJudge(PointwiseJudge):
         self.is_ensemble = isinstance(self._model, RewardEnsemble)
 
     def score(self, candidates: Sequence[Candidate]) -> list[float | None]:
-        """Rewards; the model re-tokenises from text with its own tokenizer."""
+        """Rewards; the model tokenizes the text with its own tokenizer."""
         scores = self._model.score(_rows(candidates))
         return [float(score) if math.isfinite(score) else None for score in scores]
 
     def details(self, candidates: Sequence[Candidate]) -> list[dict[str, float]]:
-        """Of an ensemble the standard deviation over its members, where all of them have a score; a single model has no parts."""
+        """For an ensemble, the standard deviation over its members, if all have a score; a single model has no parts."""
         found = disagreement_of(self._model, _rows(candidates))
         if found is None:
             return super().details(candidates)
@@ -40,7 +40,7 @@ class RewardModelJudge(PointwiseJudge):
         return sigmoid(first - second)
 
     def close(self) -> None:
-        """Give the model's memory back."""
+        """Free the model's memory."""
         self._model = None
 
 

@@ -20,7 +20,7 @@ from alignflow.models.judges.base import Candidate, JudgeInputs, PointwiseJudge,
 from alignflow.models.judges.lexicons import read_lexicon
 from alignflow.models.judges.principles import PRINCIPLES
 
-# What a veto leaves of a score: something, so that two answers which both break a principle are still told apart.
+# A veto leaves a part of the score, so that two answers which both break a principle can still differ.
 _LEFT = 0.05
 
 
@@ -52,7 +52,7 @@ class _ConstitutionFile(BaseModel):
 
 @dataclass(frozen=True)
 class Principle:
-    """One line of a constitution: a named kind with its options, which has a weight in the mean or else a veto."""
+    """One entry of a constitution: a named kind with its options, and either a weight in the mean or a veto."""
 
     name: str
     kind: str
@@ -67,7 +67,7 @@ class Principle:
 
 @dataclass(frozen=True)
 class Constitution:
-    """A named set of principles; the score of an answer is the weighted mean of some, times the score of each that has a veto."""
+    """A named set of principles; the score of an answer is the weighted mean of those without a veto, times the score of each with one."""
 
     name: str
     description: str
@@ -109,7 +109,7 @@ class RubricJudge(PointwiseJudge):
 def load_constitution(name_or_path: str) -> Constitution:
     """Read and check a constitution; raises DataError that names the file, the principle and the field.
 
-    A lexicon's path is taken relative to the constitution's own directory.
+    A lexicon's path is relative to the constitution's directory.
     """
     path = constitution_path(name_or_path)
     content = read_constitution(path)
@@ -124,7 +124,7 @@ def load_constitution(name_or_path: str) -> Constitution:
             f"two principles are called {double[0]!r}", where=f"{path}: principles", do="give each a different name"
         )
     if all(entry.veto for entry in file.principles):
-        advice = "leave veto out of one: the score is the mean of those without it, times those with it"
+        advice = "remove veto from one: the score is the mean of those without it, times those with it"
         raise DataError("every principle has a veto, so there is no mean", where=f"{path}: principles", do=advice)
     return Constitution(file.name, file.description, tuple(_principle(entry, path) for entry in file.principles))
 
@@ -161,7 +161,7 @@ def _principle(entry: _PrincipleEntry, path: Path) -> Principle:
         )
         raise DataError(first["msg"], where=f"{where}, {field}", do=known) from None
     if lexicon := getattr(parsed, "lexicon", None):
-        read_lexicon(lexicon)  # a missing lexicon must be seen before anything is judged
+        read_lexicon(lexicon)  # a missing lexicon must be found before anything is judged
     return Principle(entry.name, entry.kind, entry.weight, entry.veto, parsed)
 
 
@@ -174,6 +174,6 @@ def _schema_error(error: ValidationError, path: Path) -> DataError:
 
 
 def _most_telling(error: ValidationError) -> Any:
-    """A misspelt key before the key that is missing because of it."""
+    """Sorts the error of a misspelt key before that of the key that is missing because of it."""
     errors = error.errors()
     return next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])

@@ -1,4 +1,4 @@
-"""Small word lists behind the principles, written for this project: stop words by language, and sentiment."""
+"""Small word lists for the principles, written for this project: stop words by language, and sentiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words of a text as the principles see them: lower case, with endings cut where two forms should meet."""
+"""Words of a text for the principles: lower case, with endings cut if two forms should be equal."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def question_words(candidate: Candidate) -> list[str]:
 
 
 def content_stems(words: list[str]) -> list[str]:
-    """Stems of the words that carry content: longer than two letters and no function word of any known language."""
+    """Stems of the content words: longer than two letters and not a function word of any known language."""
     return [stem(word) for word in words if len(word) > 2 and word not in FUNCTION_WORDS]

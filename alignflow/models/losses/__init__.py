@@ -2,8 +2,8 @@
 
     from alignflow.models.losses import simpo, pairs_of_tokens
 
-The loss of every offline method of the catalogue is here by the name of its function; the batches that losses take, and what a loss of
-one's own needs, are here too.
+The loss of every offline method of the catalogue is here by the name of its function; the batches that losses read, and everything for
+a user's own loss, are here too.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
     "reward_ranking",
 ]
 
-# At once, and not when asked for: importing the module `dpo` would otherwise hide its function of that name.
+# Imported eagerly: importing the module `dpo` later would otherwise hide its function of that name.
 globals().update({row.address.partition(":")[2]: row.resolve() for row in METHODS.values() if row.learns_from().feeds})
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Losses that hold each answer's own reward, beside or in place of their difference: APO, NCA, DPO-Positive, R-DPO."""
+"""Losses with a term for each answer's reward, in addition to or instead of their difference: APO, NCA, DPO-Positive, R-DPO."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def nca(batch: PairBatch, options: BetaOptions) -> LossOutput:
 def dpop(batch: PairBatch, options: DPOPOptions) -> LossOutput:
     """-log sigmoid(beta (rho(w) - rho(l) - lambda max(0, -rho(w)))) (Pal et al. 2024, arXiv 2402.13228, equation 3).
 
-    DPO-Positive: the nats that the chosen answer lost count against it. At the reference it is ln 2. It rests on the
-    paper alone. Metrics: rewards beta * rho.
+    DPO-Positive: the nats that the chosen answer lost count against it. At the reference it is ln 2. Its only source is
+    the paper. Metrics: rewards beta * rho.
     """
     rho_w, rho_l = batch.logratios()
     z = options.beta * (rho_w - rho_l - options.dpop_lambda * torch.relu(-rho_w))
@@ -56,8 +56,8 @@ def dpop(batch: PairBatch, options: DPOPOptions) -> LossOutput:
 def rdpo(batch: PairBatch, options: RDPOOptions) -> LossOutput:
     """-log sigmoid(beta (rho(w) - rho(l)) + alpha (|w| - |l|)) (Park et al. 2024, arXiv 2403.19159).
 
-    Lengths in tokens, the end included. A longer chosen answer is explained in part by its length, so that its gradient is
-    smaller; hence the sign. It rests on the paper alone. Metrics: rewards beta * rho, without lengths.
+    Lengths in tokens, the end included. A longer chosen answer is partly explained by its length, so that its gradient is
+    smaller; hence the sign. Its only source is the paper. Metrics: rewards beta * rho, without lengths.
     """
     rho_w, rho_l = batch.logratios()
     difference = (batch.chosen.tokens - batch.rejected.tokens).to(rho_w.dtype)

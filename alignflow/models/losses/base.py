@@ -1,4 +1,4 @@
-"""What offline losses work on: answers with what two models say of them. And what losses return: sums with metrics, never means of means."""
+"""Inputs of offline losses, which are answers with statistics of two models, and their outputs: sums with metrics, never means of means."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from alignflow.models.sequences import chosen_tokens
 
 
 class Role(IntEnum):
-    """What an answer is to its group: one of a pair, or one of several."""
+    """The role of an answer in its group: one of a pair, or one of several."""
 
     CHOSEN = 0
     REJECTED = 1
     OTHER = 2
-    """One of several that a score or a label orders, or a sample of the reference."""
+    """One of several answers ordered by a score or a label, or a sample of the reference."""
 
 
 @dataclass(frozen=True)
@@ -27,23 +27,23 @@ class OfflineBatch:
     """Answers to prompts, one entry per answer, in any order. Sums are fp32 or wider, in nats.
 
     Attributes:
-        group: (answers,) int64: answers that are compared with each other have one number.
+        group: (answers,) int64: answers that are compared with each other have the same number.
         role: (answers,) int64: values of `Role`.
-        logps: (answers,): sum of the policy's log-probabilities over the answer's tokens, its end included where it has one.
-        tokens: (answers,) int64: how many tokens that are.
-        ended: (answers,) bool: whether the answer came to its end; one that was cut has no end among its tokens.
+        logps: (answers,): sum of the policy's log-probabilities over the answer's tokens, its end included if it has one.
+        tokens: (answers,) int64: number of these tokens.
+        ended: (answers,) bool: whether the answer ended by itself; one that was cut has no end among its tokens.
         reference_logps: (answers,): the frozen reference's sums, without gradients; None for methods without a reference.
         soft_label: (answers,): the labeller's P(this group's chosen answer is better); NaN if it gave none.
         statistics: Figures per token that the method asked for: name -> (N,), answer after answer. The names are those of
             `token_statistics.STATISTICS`, and `reference_logps`.
-        label: (answers,): 1.0 if the answer is wanted, 0.0 where it is not; None for data without labels.
+        label: (answers,): 1.0 if the answer is wanted, 0.0 if not; None for data without labels.
         score: (answers,): the labeller's score, higher is better, NaN if it gave none; None for data without scores.
-        step: Scalars of the whole optimizer step over all processes that a loss needs, without gradients: KTO's z0, for one. They
-            are computed before the micro-batches, so that no result depends on how a step is cut. Scalars of the whole training set, too.
-        weight: (answers,) at least 0: what an answer's loss is multiplied with, both answers of a pair alike, without gradients; None: 1.
-            They too are those of the whole step. The trainer divides by all rows, so that weights with a mean of 1 give a mean.
-        prompt_logps: (answers,): sum of the policy's log-probabilities over the prompt's tokens but the first, where the NLL of an answer
-            is over them, too, and 0 elsewhere; None: over answers alone.
+        step: Scalars of the whole optimizer step over all processes that a loss needs, without gradients, for example KTO's z0. They
+            are computed before the micro-batches, so that no result depends on how a step is split. Also scalars of the whole training set.
+        weight: (answers,) at least 0: factor of an answer's loss, the same for both answers of a pair, without gradients; None: 1.
+            They are also computed over the whole step. The trainer divides by all rows, so that weights with a mean of 1 give a mean.
+        prompt_logps: (answers,): sum of the policy's log-probabilities over the prompt's tokens but the first, if the NLL of an answer
+            includes them, and 0 elsewhere; None: only over answers.
     """
 
     group: torch.Tensor
@@ -84,11 +84,11 @@ class OfflineBatch:
         return _logratio(self)
 
     def lengths(self) -> torch.Tensor:
-        """(answers,): numbers of tokens as divisors, at least 1, in the type of the log-probabilities."""
+        """(answers,): numbers of tokens as divisors, at least 1, in the dtype of the log-probabilities."""
         return self.tokens.clamp(min=1).to(at_least_fp32(self.logps).dtype)
 
     def groups(self) -> tuple[int, torch.Tensor]:
-        """How many groups there are, and (answers,) int64 the place of each answer's group among them, by group number."""
+        """How many groups there are, and (answers,) int64 the position of each answer's group among them, by group number."""
         numbers, places = self.group.unique(return_inverse=True)
         return len(numbers), places
 
@@ -115,7 +115,7 @@ class OfflineBatch:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """The view of pairs: entry i of both sides is pair i. Losses take what they need in the symbols of the papers.
+    """The view of pairs: entry i of both sides is pair i. Losses read it in the symbols of the papers.
 
     Attributes:
         chosen: The better answers (w).
@@ -165,8 +165,8 @@ def pairs_of_tokens(
     """Pairs from padded log-probabilities per token; values outside the masks are ignored.
 
     Args:
-        policy: Of the chosen and of the rejected answers, each (pairs, time); the two may differ in time.
-        masks: 1 on the tokens of the answers, each of the shape of its side.
+        policy: The policy's, of the chosen and of the rejected answers, each (pairs, time); the two may differ in time.
+        masks: 1 on the tokens of the answers, each with the shape of its log-probabilities.
         reference: The frozen reference's, or None.
         soft_label: (pairs,) P(chosen is better), or None.
     """
@@ -194,7 +194,7 @@ def answers_of_tokens(
         mask: 1 on the tokens of the answers, the same shape.
         reference: The frozen reference's, or None.
         columns: Other columns of the batch by name (label, score, group, role, step); `statistics` are added to the
-            log-probabilities. By default each answer is its own group, of the role OTHER, and ended.
+            log-probabilities. By default each answer is a group by itself, with the role OTHER, and ended.
     """
     mask = mask.bool()
 
@@ -220,12 +220,12 @@ def answers_of_tokens(
 
 @dataclass(frozen=True)
 class LossOutput:
-    """A loss per row, and figures per row to show.
+    """A loss per row, and metrics per row.
 
     Attributes:
         loss: (rows,) fp32 or wider; the trainer divides its sum by the rows of the whole optimizer step.
-        metrics: Name -> (rows,) without gradients; shown as means over rows, without those where a figure is NaN, which it is not
-            about (a figure of desirable answers has NaN on the others).
+        metrics: Name -> (rows,) without gradients; reported as means over rows without NaN (a metric of desirable answers
+            has NaN on the others).
         token_loss: (rows,) or None: a second term, summed over the tokens of each row's chosen answer; the trainer divides its
             sum by the chosen answers' tokens of the whole optimizer step, and adds it.
     """
@@ -248,18 +248,18 @@ def ema_update(previous: Number, new: Number, momentum: float) -> Number:
 
 
 def at_least_fp32(values: torch.Tensor) -> torch.Tensor:
-    """The values in fp32 where they come in half precision, as they are where they are wider."""
+    """The values in fp32 if they are in half precision, otherwise unchanged."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _logratio(answers: OfflineBatch) -> torch.Tensor:
     if answers.reference_logps is None:
-        raise ValueError("this loss compares with a reference: give its log-probabilities")
+        raise ValueError("this loss compares with a reference: pass its log-probabilities")
     return at_least_fp32(answers.logps) - at_least_fp32(answers.reference_logps).detach()
 
 
 def target_probability(soft_label: torch.Tensor, use_soft_labels: bool, label_smoothing: float) -> torch.Tensor:
-    """P(chosen is better) that a loss aims at: 1, or the labeller's where it is used and given; then smoothed."""
+    """The target P(chosen is better) of a loss: 1, or the labeller's if it is used and given; then smoothed."""
     target = torch.ones_like(soft_label)
     if use_soft_labels:
         target = torch.where(soft_label.isnan(), target, soft_label)
@@ -283,12 +283,12 @@ def pair_metrics(
 
 
 CAPS = {torch.float32: 30.0, torch.float64: 690.0}
-"""Exponents beyond which an exponential goes on as its tangent, nats: in fp32, the squares of a gradient of e^30 in each of
+"""Exponents beyond which an exponential continues as its tangent, nats: in fp32, the squares of a gradient of e^30 in each of
 1e12 weights have a finite sum; in fp64, where fixed cases are computed, all but overflow is exact."""
 
 
 def exp_capped(values: torch.Tensor) -> torch.Tensor:
-    """e^x, and beyond a cap c its tangent e^c (1 + x - c): the gradient grows no further, and never is 0."""
+    """e^x, and beyond a cap c its tangent e^c (1 + x - c): the gradient grows no further, and is never 0."""
     cap = CAPS[values.dtype]
     return torch.exp(values.clamp(max=cap)) + math.exp(cap) * torch.relu(values - cap)
 

@@ -1,4 +1,4 @@
-"""beta-DPO: a beta and a choice of pairs for each optimizer step, from the gaps of all its pairs; and the loss that takes them."""
+"""beta-DPO: a beta and a choice of pairs for each optimizer step, from the gaps of all its pairs; and the loss that uses them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alignflow.models.losses.base import LossOutput, PairBatch, ema_update, pair
 
 MIN_BETA = 1e-3
 ROUNDING = 1e-3
-"""Standard deviation of gaps, nats, below which they say nothing: sums over tokens in fp32 differ by as much."""
+"""Standard deviation of gaps, nats, below which differences are rounding of fp32 sums over tokens."""
 
 
 def beta_dpo(batch: PairBatch, options: BetaDPOOptions) -> LossOutput:
@@ -22,9 +22,9 @@ def beta_dpo(batch: PairBatch, options: BetaDPOOptions) -> LossOutput:
     alpha = 0 and keep_fraction = 1 it is DPO.
 
     Args:
-        batch: Pairs with reference sums, `step["beta"]` (scalar, 1/nats) and `weight`. Where nothing is filtered, as on held-out
+        batch: Pairs with reference sums, `step["beta"]` (scalar, 1/nats) and `weight`. If no pair is filtered, as on held-out
             pairs, weight is None and beta is `options.beta`.
-        options: alpha and the like, which `step_of_gaps` has used.
+        options: alpha and others, which `step_of_gaps` has used.
 
     Returns:
         Loss (pairs,), and metrics over all pairs, also those that were filtered out: rewards options.beta * rho, which can be
@@ -34,7 +34,7 @@ def beta_dpo(batch: PairBatch, options: BetaDPOOptions) -> LossOutput:
         ValueError: there is no beta of the step.
     """
     if "beta" not in batch.chosen.step:
-        raise ValueError("beta-DPO takes a beta of the whole step: compute it by step_of_gaps")
+        raise ValueError("beta-DPO needs a beta of the whole step: compute it with step_of_gaps")
     rho_w, rho_l = batch.logratios()
     beta = batch.chosen.step["beta"].to(rho_w).detach()
     loss = batch.weighted(-logsigmoid(beta * (rho_w - rho_l)))
@@ -63,11 +63,11 @@ class GapAverages:
 
 @dataclass(frozen=True)
 class BetaStep:
-    """What an optimizer step of beta-DPO works with.
+    """Beta and weights of an optimizer step of beta-DPO.
 
     Attributes:
         beta: Scalar fp64, 1/nats: `step["beta"]` of the step's batches.
-        weight: (pairs,) fp64: `weight` of both answers of each pair. 0 for a pair that is left out, and pairs / kept for the others,
+        weight: (pairs,) fp64: `weight` of both answers of each pair. 0 for a pair that is filtered out, and pairs / kept for the others,
             so that the mean over all pairs is that over the kept ones.
         averages: The state after the step.
     """
@@ -80,19 +80,19 @@ class BetaStep:
 def step_of_gaps(gaps: torch.Tensor, before: GapAverages, options: BetaDPOOptions, seed: int) -> BetaStep:
     """Beta and weights of a step (Wu et al. 2024, arXiv 2407.08639), in the order of the authors' code.
 
-    The averages take in the step's gaps first; then pairs are drawn, and beta follows the mean gap of those that were kept.
+    First the averages include the step's gaps; then pairs are drawn, and beta depends on the mean gap of the kept ones.
 
     Args:
         gaps: (pairs,) `gaps_of` all pairs of the step, of all processes and micro-batches, in the order of the step.
         before: The state before the step.
         options: beta, alpha, keep_fraction, momentum.
-        seed: Of the drawing: another one for each step, the same in all processes.
+        seed: Seed of the draw: a different one for each step, the same in all processes.
 
     Raises:
         ValueError: there is no pair.
     """
     if not len(gaps):
-        raise ValueError("a step of beta-DPO has at least one pair")
+        raise ValueError("a step of beta-DPO needs at least one pair")
     gaps = gaps.detach().double().cpu()
     spread = gaps.std() if len(gaps) > 1 else gaps.new_zeros(())
     averages = GapAverages(
@@ -110,8 +110,8 @@ def batch_beta(gaps: torch.Tensor, mean: float, options: BetaDPOOptions) -> torc
 
 
 def filter_log_weights(gaps: torch.Tensor, averages: GapAverages) -> torch.Tensor:
-    """-(M - M0)^2 / (2 sigma^2), (pairs,): logarithms, since the weights of far gaps are 0 in any type. All 0 where sigma is that of
-    rounding: so far all gaps of a step were equal, and what is left of them depends on how the step is cut."""
+    """-(M - M0)^2 / (2 sigma^2), (pairs,): logarithms, since the weights of far gaps are 0 in any type. All 0 if sigma is only
+    rounding: then all gaps of a step were equal, and their rest depends on how the step is split."""
     if averages.deviation < ROUNDING:
         return torch.zeros_like(gaps)
     return -((gaps - averages.mean) / averages.deviation).square() / 2
@@ -120,10 +120,10 @@ def filter_log_weights(gaps: torch.Tensor, averages: GapAverages) -> torch.Tenso
 def draw_pairs(
     gaps: torch.Tensor, averages: GapAverages, keep_fraction: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """(kept,) int64, rising: places of the pairs that are kept, at least one, drawn without replacement by their weights.
+    """(kept,) int64, ascending: positions of the kept pairs, at least one, drawn without replacement by their weights.
 
-    The largest of log weight + Gumbel noise are such a draw (Kool et al. 2019, arXiv 1903.06059), also where fewer weights than
-    wanted are above 0, in which case the nearest gaps are taken.
+    The largest of log weight + Gumbel noise are such a draw (Kool et al. 2019, arXiv 1903.06059), also if too few weights
+    are above 0, in which case the nearest gaps are taken.
     """
     count = max(1, int(len(gaps) * keep_fraction + 1e-9))
     noise = -torch.empty_like(gaps).exponential_(generator=generator).log()

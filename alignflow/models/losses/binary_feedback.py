@@ -1,4 +1,4 @@
-"""Losses over single answers with a label or a score: KTO, BCO, DRO-V; and what they need of the whole optimizer step."""
+"""Losses over single answers with a label or a score: KTO, BCO, DRO-V; and their statistics of a whole optimizer step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def kto(batch: OfflineBatch, options: KTOOptions) -> LossOutput:
     """lambda_D s(beta (z0 - rho)) for desirable, lambda_U s(beta (rho - z0)) for undesirable answers, s the sigmoid.
 
     (Ethayarajh et al. 2024, "KTO", arXiv 2402.01306.) The loss is the paper's lambda_y minus the value, which is not negative. z0 is `batch.step["kl"]` of
-    `kto_kl` and gets no gradient. Where policy and reference are one model, z0 is 0 and the loss half the weight.
+    `kto_kl` and gets no gradient. If policy and reference are the same model, z0 is 0 and the loss is half the weight.
 
     Args:
         batch: Answers with labels, reference sums, and z0 in `step`.
@@ -54,7 +54,7 @@ def apo_zero_unpaired(batch: OfflineBatch, options: BetaOptions) -> LossOutput:
     """s(-beta rho) for desirable, s(beta rho) for undesirable answers: APO-zero without pairs, TRL's `apo_zero_unpaired`
     (D'Oosterlinck et al. 2024, arXiv 2408.06266).
 
-    It is KTO with z0 = 0 and both weights 1. Where policy and reference are one model the loss is 1/2.
+    It is KTO with z0 = 0 and both weights 1. If policy and reference are the same model, the loss is 1/2.
 
     Args:
         batch: Answers with labels and reference sums.
@@ -70,8 +70,8 @@ def apo_zero_unpaired(batch: OfflineBatch, options: BetaOptions) -> LossOutput:
 def bco(batch: OfflineBatch, options: BCOOptions) -> LossOutput:
     """-log s(r - delta) for desirable, -log s(delta - r) for undesirable answers, r = beta rho (Jung et al. 2024, arXiv 2404.04656).
 
-    delta is `batch.step["delta"]` of `bco_delta` and gets no gradient. Where policy and reference are one model, delta is 0
-    and the loss ln 2. The weights for undesirable answers of other prompts (the paper's density ratio) are not here.
+    delta is `batch.step["delta"]` of `bco_delta` and gets no gradient. If policy and reference are the same model, delta is 0
+    and the loss ln 2. The weights for undesirable answers of other prompts (the paper's density ratio) are not implemented.
 
     Args:
         batch: Answers with labels, reference sums, and delta in `step`.
@@ -92,12 +92,12 @@ def bco_delta(
     """BCO's shift of rewards after a step, and the running means that it comes from; both without gradient.
 
     `balanced`: half of the sum of both classes' running means, as in the paper. `pooled`: that of all answers together, which
-    differs where a class has more answers. A class that no step had yet is left out: delta is then the mean of the other one.
+    differs if a class has more answers. A class without answers so far is skipped: delta is then the mean of the other one.
 
     Args:
         rewards: (answers,) beta * rho of the whole optimizer step, of all processes.
         label: (answers,) 1 for desirable, 0 for undesirable.
-        state: (3,) running means of desirable, undesirable and all rewards, NaN if nothing was seen; None at the first step.
+        state: (3,) running means of desirable, undesirable and all rewards, NaN if there were none; None at the first step.
         options: delta_kind, delta_momentum.
 
     Returns:
@@ -168,13 +168,13 @@ def dro_v(batch: OfflineBatch, options: DROVOptions) -> LossOutput:
         options: tau, normalise_scores, value_per_token.
 
     Returns:
-        Loss (answers,). Metrics: `rewards`: tau * rho; `values`: V; `residuals`; `scores`: r as it enters; `logps`.
+        Loss (answers,). Metrics: `rewards`: tau * rho; `values`: V; `residuals`; `scores`: r as used; `logps`.
 
     Raises:
         ValueError: the batch has no scores.
     """
     if batch.score is None:
-        raise ValueError("DRO-V learns from scores: give each answer's")
+        raise ValueError("DRO-V learns from scores: pass a score for each answer")
     rho, lp, score = batch.logratios(), at_least_fp32(batch.logps), at_least_fp32(batch.score)
     if options.normalise_scores:
         score = (score - batch.step["score_mean"]) / batch.step["score_std"]
@@ -215,14 +215,14 @@ def _first_of_each(batch: OfflineBatch, values: torch.Tensor) -> torch.Tensor:
 def wanted(batch: OfflineBatch) -> torch.Tensor:
     """(answers,) bool: whether an answer is desirable; raises ValueError for answers without labels."""
     if batch.label is None:
-        raise ValueError("this loss learns from labels: give each answer's")
+        raise ValueError("this loss learns from labels: pass a label for each answer")
     return batch.label > 0.5
 
 
 def label_metrics(batch: OfflineBatch, rewards: torch.Tensor) -> dict[str, torch.Tensor]:
     """TRL's names for figures of desirable (`chosen`) and undesirable (`rejected`) answers, each (answers,).
 
-    A figure is NaN on the answers of the other class, which it is not about: its mean is one over the others.
+    A metric of one class is NaN on the answers of the other class, so its mean is over its class.
     """
     with torch.no_grad():
         desirable = wanted(batch)

@@ -1,4 +1,4 @@
-"""CRINGE and Pairwise CRINGE: each token of a negative answer against a probable token that could stand in its place."""
+"""CRINGE and Pairwise CRINGE: compares each token of a negative answer with a probable alternative."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def token_terms(negative: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
     """-log(e^(s*) / (e^(s*) + e^s)) per token (Adolphs et al. 2022, "The CRINGE Loss", arXiv 2211.05826).
 
     s and s* are logits of the negative token and of the positive pick at the same place; a shift of both changes nothing, so
-    that log-probabilities do as well. Both get gradients.
+    log-probabilities can be used instead. Both get gradients.
 
     Args:
         negative: s, any shape.
@@ -30,7 +30,7 @@ def cringe(batch: OfflineBatch, options: CRINGEOptions) -> LossOutput:
 
     Args:
         batch: Answers with labels; of the undesirable ones' tokens `statistics["cringe_positive"]` (log-probability of the pick
-            s*, with gradients) beside `logps`; and `step["undesirable"]`: the share of the whole optimizer step's answers that are
+            s*, with gradients) in addition to `logps`; and `step["undesirable"]`: the share of the whole optimizer step's answers that are
             undesirable, a scalar in [0, 1].
         options: alpha; top_k is for the picks.
 
@@ -57,11 +57,11 @@ def answer_terms(answers: OfflineBatch) -> torch.Tensor:
 def pairwise_cringe(batch: PairBatch, options: PairwiseCRINGEOptions) -> LossOutput:
     """g (NLL(w) + alpha Cringe(l)), g = s((b - M) / tau), M = lp(w) - lp(l), sums over tokens (Xu et al. 2023, arXiv 2312.16682).
 
-    The gate g closes where a pair's margin exceeds b. It gets no gradient, or with `detach_gate` false it does, and then the
-    loss falls with the margin itself. No reference. The gate rests on the paper alone.
+    The gate g closes if a pair's margin exceeds b. It gets no gradient, or with `detach_gate` false it does, and then the
+    loss falls with the margin itself. No reference. The gate's only source is the paper.
 
     Args:
-        batch: Pairs; of the rejected answers' tokens `statistics["cringe_positive"]` beside `logps`.
+        batch: Pairs; of the rejected answers' tokens `statistics["cringe_positive"]` in addition to `logps`.
         options: alpha, b and tau (nats), detach_gate; top_k is for the picks.
 
     Returns:

@@ -11,7 +11,7 @@ from alignflow.models.losses.base import LossOutput, PairBatch, pair_metrics, ta
 def dpo(batch: PairBatch, options: DPOOptions) -> LossOutput:
     """-log sigmoid(z), z = beta (rho(w) - rho(l)), with rho summed over tokens (Rafailov et al. 2023, arXiv 2305.18290, equation 7).
 
-    With a target p below 1 (label smoothing, or the labeller's soft labels) both orders of the pair are weighed:
+    With a target p below 1 (label smoothing, or the labeller's soft labels) both orders of the pair are weighted:
     -p log sigmoid(z) - (1 - p) log sigmoid(-z). Smoothing is the "cDPO" of a note, not a paper: Mitchell 2023, "A note on
     DPO with noisy preferences & relationship to IPO". At the reference z is 0 and the loss is ln 2. No gradient reaches
     the reference.
@@ -34,8 +34,8 @@ def dpo(batch: PairBatch, options: DPOOptions) -> LossOutput:
 def robust(batch: PairBatch, options: RobustOptions) -> LossOutput:
     """[-(1 - e) log sigmoid(z) + e log sigmoid(-z)] / (1 - 2e), z as in DPO (Chowdhury et al. 2024, arXiv 2403.00409).
 
-    Its mean is that of DPO on clean labels where labels are flipped at the rate e = label_smoothing. A pair's loss has no
-    lower bound where e > 0, so that negative losses are normal. At the reference it is ln 2.
+    Its mean is that of DPO on clean labels if labels are flipped at the rate e = label_smoothing. A pair's loss has no
+    lower bound if e > 0, so negative losses are normal. At the reference it is ln 2.
     """
     rho_w, rho_l = batch.logratios()
     rewards, e = (options.beta * rho_w, options.beta * rho_l), options.label_smoothing

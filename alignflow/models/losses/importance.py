@@ -1,4 +1,4 @@
-"""Weights that correct for answers which another engine drew: the trainer's probability over the engine's, within bounds.
+"""Weights that correct for answers from another engine: the trainer's probability over the engine's, within bounds.
 
 Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training" (truncated importance sampling); the modes are
 those of TRL's GRPOConfig.
@@ -15,12 +15,12 @@ from alignflow.data.configs.rollouts import ImportanceOptions
 
 @dataclass(frozen=True)
 class Importance:
-    """What an engine's log-probabilities say, per token (N,).
+    """Comparison with an engine's log-probabilities, per token (N,).
 
     Attributes:
-        differences: |trainer's less engine's log-probability|, nats; 0 outside of the mask.
+        differences: |trainer's minus engine's log-probability|, nats; 0 outside of the mask.
         ratios: Trainer's over engine's probability, of the token or of its whole answer, before any bound; 1 outside of the mask.
-        weights: What the policy loss is multiplied by; 1 everywhere where the correction is off.
+        weights: Factors of the policy loss; all 1 if the correction is off.
         outside: bool: the ratio is beyond a bound.
     """
 

@@ -13,11 +13,11 @@ from alignflow.models.losses.base import OfflineBatch, at_least_fp32
 class Lists:
     """The answers with a label, list after list: K is the size of the longest list.
 
-    Within a list, answers stand in the order in which the batch has them.
+    Within a list, answers are in the order of the batch.
 
     Attributes:
-        places: (lists, K) int64: the place in the batch of each answer, 0 in padding.
-        mask: (lists, K) bool: where an answer stands; padding is at the end of a list.
+        places: (lists, K) int64: the position in the batch of each answer, 0 in padding.
+        mask: (lists, K) bool: True for an answer; padding is at the end of a list.
         labels: (lists, K) fp32 or wider, without gradients; higher is better; 0 in padding.
     """
 
@@ -26,7 +26,7 @@ class Lists:
     labels: torch.Tensor
 
     def grid(self, values: torch.Tensor) -> torch.Tensor:
-        """Figures per answer of the batch, (answers,), as (lists, K): 0 in padding, from where no gradient comes."""
+        """Figures per answer of the batch, (answers,), as (lists, K): 0 in padding, without gradient."""
         return torch.where(self.mask, values[self.places], values.new_zeros(()))
 
     def sizes(self) -> torch.Tensor:
@@ -34,7 +34,7 @@ class Lists:
         return self.mask.sum(1)
 
     def better(self) -> torch.Tensor:
-        """(lists, K, K) bool: whether the answer of the row has a strictly higher label than that of the column; ties are no pair."""
+        """(lists, K, K) bool: whether the answer of the row has a strictly higher label than that of the column; ties are not pairs."""
         return better(self.labels, self.mask)
 
     def best(self, grid: torch.Tensor) -> torch.Tensor:
@@ -75,12 +75,12 @@ def lists_of(batch: OfflineBatch) -> Lists:
     Raises ValueError if the batch has no scores.
     """
     if batch.score is None:
-        raise ValueError("this loss orders the answers of a group: give their scores")
+        raise ValueError("this loss orders the answers of a group: pass their scores")
     return make_lists(batch.group, batch.score)
 
 
 def make_lists(group: torch.Tensor, labels: torch.Tensor) -> Lists:
-    """Lists from (answers,) int64 numbers of groups and (answers,) labels; an answer whose label is NaN stands in no list."""
+    """Lists from (answers,) int64 numbers of groups and (answers,) labels; an answer whose label is NaN is in no list."""
     numbers, owners = group.unique(return_inverse=True)
     answers = (~labels.isnan()).nonzero()[:, 0]
     answers = answers[owners[answers].argsort(stable=True)]
@@ -96,7 +96,7 @@ def make_lists(group: torch.Tensor, labels: torch.Tensor) -> Lists:
 
 
 def better(labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(..., K, K) bool from (..., K) labels: the row's answer is strictly better than the column's, and both are there."""
+    """(..., K, K) bool from (..., K) labels: the row's answer is strictly better than the column's, and neither is padding."""
     return (labels[..., :, None] > labels[..., None, :]) & mask[..., :, None] & mask[..., None, :]
 
 
@@ -113,7 +113,7 @@ def best_first(labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def masked_logsumexp(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """log sum exp over the last dimension where the mask is; without meaning, but finite and without gradient, where it is nowhere."""
+    """Masked log sum exp over the last dimension; arbitrary, but finite and without gradient, if the mask is empty."""
     return torch.where(mask, values, torch.finfo(values.dtype).min).logsumexp(-1)
 
 

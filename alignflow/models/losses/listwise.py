@@ -1,7 +1,7 @@
 """Losses over several answers to a prompt that scores order: LiPO-lambda, ListMLE, RRHF, PRO.
 
 Each takes an `OfflineBatch` whose answers have a group and a score, and gives one loss per group, in the order of the groups'
-numbers. Groups have any sizes. An answer without a score (NaN) is left out and gets no gradient. Equal scores make no pair.
+numbers. Groups have any sizes. An answer without a score (NaN) is dropped and gets no gradient. Equal scores make no pair.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def lipo(batch: OfflineBatch, options: LiPOOptions) -> LossOutput:
     """LiPO-lambda: sum over pairs psi_i > psi_j of Delta_ij log(1 + exp(-(s_i - s_j))) (Liu et al. 2024, arXiv 2402.01878).
 
     s = beta rho is the implicit reward, psi the label. Delta is `lambda_weights`; it gets no gradient, as the reference gets
-    none. Where all rewards are equal, as at the start, ranks follow the order of the list: shuffle lists before. For two
+    none. If all rewards are equal, as at the start, ranks follow the order of the list: shuffle lists before. For two
     answers this is DPO's loss times a constant. A group without a strict pair has loss 0.
 
     Labels are taken to lie between 0 and 1 (option `labels`): the gain grows as 2^label, and overflows fp32 at 128.
@@ -99,7 +99,7 @@ def ordinal_ranks(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def lambda_weights(scores: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Delta_ij = |G_i - G_j| |1 / D_i - 1 / D_j|, G = 2^label - 1, D = log2(1 + rank by the current scores) (arXiv 2402.01878).
 
-    The paper does not say the base of the logarithm; 2 is that of RAX. No gradient reaches scores or labels.
+    The paper does not give the base of the logarithm; 2 is that of RAX. No gradient reaches scores or labels.
 
     Args:
         scores: (..., K) implicit rewards.
@@ -123,12 +123,12 @@ def win_rates(preferences: torch.Tensor, mask: torch.Tensor, include_self: bool)
     on the paper alone.
 
     Args:
-        preferences: (..., K, K): P(the row's answer beats the column's). The diagonal is not looked at.
+        preferences: (..., K, K): P(the row's answer beats the column's). The diagonal is ignored.
         mask: (..., K) bool; values outside it are ignored.
-        include_self: Whether an answer meets itself, with probability 1/2.
+        include_self: Whether an answer is compared with itself, with probability 1/2.
 
     Returns:
-        0 in padding; NaN for an answer that meets none.
+        0 in padding; NaN for an answer without comparisons.
     """
     own = torch.eye(mask.shape[-1], dtype=torch.bool, device=mask.device)
     found = torch.where(own, 0.5, at_least_fp32(preferences).detach())
@@ -141,7 +141,7 @@ def win_rates(preferences: torch.Tensor, mask: torch.Tensor, include_self: bool)
 def plackett_luce_nll(scores: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """(...,): sum over places k of [log sum over i >= k of exp(s_i)] - s_k, in the order of falling labels.
 
-    Equal labels are ordered as the list is. A list of one answer has 0.
+    Equal labels are in the order of the list. A list of one answer has 0.
 
     Args:
         scores: (..., K) with gradients.
@@ -158,7 +158,7 @@ def plackett_luce_nll(scores: torch.Tensor, labels: torch.Tensor, mask: torch.Te
 def pro_terms(scores: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """log [exp(s_k / T_kk) + sum over i > k of exp(s_i / T_ki)] - s_k / T_kk for each place k but the last (arXiv 2306.17492).
 
-    Answers are in the order of falling labels, equal ones as the list has them. 1 / T_ki = label_k - label_i, and 1 / T_kk is
+    Answers are in the order of falling labels, equal ones in the order of the list. 1 / T_ki = label_k - label_i, and 1 / T_kk is
     the largest of them. The repository adds 1e-10 inside of the logarithm.
 
     Args:

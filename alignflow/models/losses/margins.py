@@ -37,7 +37,7 @@ def ipo(batch: PairBatch, options: IPOOptions) -> LossOutput:
 def gpo(batch: PairBatch, options: GPOOptions) -> LossOutput:
     """f(z) with f of `FORMS` (Tang et al. 2024, arXiv 2402.05749, equation 4); logistic is DPO.
 
-    At the reference: ln 2, 1, 1, 1, 1, 1/4. The squared, exponential, truncated and Savage forms rest on the paper alone.
+    At the reference: ln 2, 1, 1, 1, 1, 1/4. The only source of the squared, exponential, truncated and Savage forms is the paper.
     """
     rho_w, rho_l = batch.logratios()
     rewards = options.beta * rho_w, options.beta * rho_l
@@ -70,8 +70,8 @@ def f_dpo(batch: PairBatch, options: FDPOOptions) -> LossOutput:
     """-log sigmoid(beta (f'(u(w)) - f'(u(l)))) with u = pi / pi_ref (Wang et al. 2023, arXiv 2309.16240, equation 10).
 
     f' is, without constants: log u (reverse KL), -1/u (forward KL), log(2u / (1 + u)) (Jensen-Shannon),
-    (u^(alpha - 1) - 1) / (alpha - 1). Ratios of whole answers overflow: beyond a cap their exponentials go on
-    as tangents, see `exp_capped`. At the reference the loss is ln 2. The alpha form rests on the paper alone. Metrics: rewards beta * rho.
+    (u^(alpha - 1) - 1) / (alpha - 1). Ratios of whole answers overflow: beyond a cap their exponentials continue
+    as tangents, see `exp_capped`. At the reference the loss is ln 2. The alpha form's only source is the paper. Metrics: rewards beta * rho.
     """
     rho_w, rho_l = batch.logratios()
     z = options.beta * (_derivative(rho_w, options) - _derivative(rho_l, options))

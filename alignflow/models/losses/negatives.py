@@ -1,4 +1,4 @@
-"""Losses that lower an answer: NPO, which forgets it, and D2O, which sets it against samples of the model itself."""
+"""Losses that lower an answer's probability: NPO, which forgets it, and D2O, which compares it with samples of the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def npo(batch: OfflineBatch, options: NPOOptions) -> LossOutput:
     Log-ratios are sums over tokens. At the reference an undesirable answer has (2 / beta) ln 2. As beta goes to 0 the gradient
     goes to that of lp (gradient ascent on its NLL); the weight of that gradient is 2 s(beta rho), at most 2. The retain
     term is the NLL, or the KL to the reference. The paper has such a KL; its direction, KL(reference || policy) at each token, is a
-    choice made here, which was compared with no code of the authors. It is 0 at the reference, and no gradient reaches the reference.
+    choice of alignflow, which was compared with no code of the authors. It is 0 at the reference, and no gradient reaches the reference.
 
     Args:
         batch: Answers with labels, reference sums, and `step["undesirable"]`: the share, in (0, 1], of the whole optimizer step's
@@ -46,7 +46,7 @@ def npo(batch: OfflineBatch, options: NPOOptions) -> LossOutput:
 
 
 def _retained_kl(batch: OfflineBatch, retained: torch.Tensor) -> torch.Tensor:
-    """(answers,): sums of KL(reference || policy) over the tokens of retained answers; 0 for the others, whatever their KL is."""
+    """(answers,): sums of KL(reference || policy) over the tokens of retained answers; 0 for the others."""
     kl = at_least_fp32(batch.statistics["forward_kl"])
     return batch.sums(torch.where(retained[batch.owners()], kl, torch.zeros_like(kl)))
 
@@ -56,7 +56,7 @@ def d2o(batch: OfflineBatch, options: D2OOptions) -> LossOutput:
 
     (Duan et al. 2024, "Negating Negatives", arXiv 2403.03419.)
     The samples are fixed texts: the gradient goes through their log-probabilities. At the reference the loss is ln 2. With one sample and
-    alpha = beta it is DPO on (sample, negative). It rests on the paper alone.
+    alpha = beta it is DPO on (sample, negative). Its only source is the paper.
 
     Args:
         batch: Groups of one REJECTED and at least one OTHER answer, with reference sums; a group's number of samples is its K. The
@@ -65,7 +65,7 @@ def d2o(batch: OfflineBatch, options: D2OOptions) -> LossOutput:
 
     Returns:
         Loss (groups,), by group number. Metrics: `rewards/chosen`: of the samples, with beta / K; `rewards/rejected`: of the negative, with
-        alpha; `rewards/margins`, `rewards/accuracies` (a tie is none), `logps/chosen` (a mean over samples), `logps/rejected`.
+        alpha; `rewards/margins`, `rewards/accuracies` (a tie is not accurate), `logps/chosen` (a mean over samples), `logps/rejected`.
 
     Raises:
         ValueError: a group with another number of REJECTED answers than one, or without OTHER ones.
@@ -74,7 +74,7 @@ def d2o(batch: OfflineBatch, options: D2OOptions) -> LossOutput:
     negative, sample = batch.role == Role.REJECTED, batch.role == Role.OTHER
     samples = torch.bincount(places[sample], minlength=count)
     if not bool((torch.bincount(places[negative], minlength=count) == 1).all()) or not bool((samples > 0).all()):
-        raise ValueError("a group of D2O has exactly one rejected answer, and at least one sample of the model")
+        raise ValueError("a group of D2O needs exactly one rejected answer, and at least one sample of the model")
     rho, lp = batch.logratios(), at_least_fp32(batch.logps)
 
     def total(values: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
@@ -95,6 +95,6 @@ def d2o(batch: OfflineBatch, options: D2OOptions) -> LossOutput:
 
 
 def _share(share: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A share of the step's answers as a divisor; of a class without answers there is nothing to divide."""
+    """A share of the step's answers as a divisor; 1 for a class without answers."""
     share = share.detach().to(like)
     return torch.where(share > 0, share, torch.ones_like(share))

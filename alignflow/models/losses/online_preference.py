@@ -16,7 +16,7 @@ PairLoss = Callable[[PairBatch], LossOutput]
 
 @dataclass(frozen=True)
 class OrderedBatch:
-    """Pairs whose better answer stands first.
+    """Pairs with the better answer first.
 
     Attributes:
         pairs: The chosen and the rejected answers.
@@ -34,7 +34,7 @@ def online_dpo(batch: OrderedBatch, options: OnlineDPOOptions, pair_loss: PairLo
 
     Args:
         batch: Pairs with reference sums.
-        options: Those of the method; the loss has its own already.
+        options: The method's options; the pair loss has its options bound.
         pair_loss: The loss.
 
     Returns:
@@ -46,7 +46,7 @@ def online_dpo(batch: OrderedBatch, options: OnlineDPOOptions, pair_loss: PairLo
 def xpo(batch: OrderedBatch, options: XPOOptions, pair_loss: PairLoss) -> LossOutput:
     """The pair loss plus alpha lp(y'), y' the reference's answer (Xie et al. 2024, "XPO", arXiv 2405.21046, algorithm 1).
 
-    The bonus is minimised: probability moves away from what the reference writes anyway, to answers not seen yet. Pairs that
+    The bonus is minimised: probability moves from the reference's answers to new ones. Pairs that
     were left out have none.
 
     Args:

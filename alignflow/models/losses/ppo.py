@@ -1,6 +1,6 @@
 """Losses of Proximal Policy Optimization (Schulman et al. 2017, arXiv 1707.06347), per token and over any shape.
 
-They return a loss for each token; the trainer weighs and divides by the denominators of the whole optimizer step.
+They return a loss for each token; the trainer applies weights and divides by the denominators of the whole optimizer step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from alignflow.data.configs.online import OnlineOptions
 
 LARGEST_LOGRATIO = 80.0
-"""Nats; the exponential of 89 is over what fp32 holds."""
+"""Nats; the exponential of 89 overflows fp32."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class PolicyBatch:
 
     Attributes:
         logps: fp32 log-probabilities by the policy, with gradients.
-        old_logps: Those by the policy that sampled, at the same temperature.
+        old_logps: Log-probabilities by the policy that sampled, at the same temperature.
         advantages: fp32, without gradients.
         mask: bool: tokens that count; other values are ignored.
-        rows: (N,) int64: the answer of each token; None if the shape (rows, time) says it, or no loss asks.
+        rows: (N,) int64: the answer of each token; None if the shape is (rows, time), or if no loss needs it.
     """
 
     logps: torch.Tensor
@@ -37,11 +37,11 @@ class PolicyBatch:
 
 @dataclass(frozen=True)
 class TokenLoss:
-    """A loss per token, and figures per token to show.
+    """A loss per token, and metrics per token.
 
     Attributes:
         loss: The shape of the batch, 0 outside of the mask.
-        metrics: Name -> the same shape, without gradients, 0 outside of the mask: shown as means over tokens.
+        metrics: Name -> the same shape, without gradients, 0 outside of the mask: reported as means over tokens.
     """
 
     loss: torch.Tensor
@@ -75,9 +75,9 @@ def clipped_surrogate(
     high: float,
     dual_clip: float | None = None,
 ) -> TokenLoss:
-    """`clipped_policy_loss` of log-ratios, whatever they are ratios of; all of one shape."""
+    """`clipped_policy_loss` of any log-ratios; all of one shape."""
     advantages = torch.where(mask, advantages, torch.zeros_like(advantages))
-    # Where the clip or the dual clip holds the loss anyway, a ratio beyond fp32 would give 0 times infinity in the gradient.
+    # If the clip or the dual clip applies, a ratio beyond fp32 would give 0 times infinity in the gradient.
     held = advantages >= 0 if dual_clip is None else torch.ones_like(mask)
     ratio = torch.where(held, logratio.clamp(max=LARGEST_LOGRATIO), logratio).exp()
     plain, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high)
@@ -108,7 +108,7 @@ def clipped_value_loss(
 
     Args:
         values: Estimates with gradients, (N,) or (rows, time), at the state before each token.
-        old_values: Those at the time of sampling.
+        old_values: Estimates at the time of sampling.
         returns: Unwhitened advantages plus old values.
         mask: bool; values outside it are ignored.
         cliprange: In units of the return.
@@ -143,13 +143,13 @@ def total_loss(  # noqa: PLR0913 (terms and coefficients of one formula)
 def token_weights(
     mask: torch.Tensor, rows: torch.Tensor, count: int, aggregate: str, dtype: torch.dtype = torch.float32
 ) -> torch.Tensor:
-    """What each token weighs in a sum that is then divided: by the tokens (`token`) or by the rows.
+    """The weight of each token in a sum that is then divided by the tokens (`token`) or by the rows.
 
     Args:
         mask: (N,) bool: tokens that count.
         rows: (N,) int64: the row of each token.
         count: Number of rows.
-        aggregate: `token`, `constant`: 1 each; `sequence`: 1 / (tokens of the row), so that every row weighs 1.
+        aggregate: `token`, `constant`: 1 each; `sequence`: 1 / (tokens of the row), so that every row has weight 1.
 
     Returns:
         (N,); see `loss_denominator`.
@@ -164,7 +164,7 @@ def token_weights(
 def loss_denominator(
     weights: torch.Tensor, mask: torch.Tensor, rows: torch.Tensor, count: int, options: OnlineOptions
 ) -> float:
-    """This process's share of what the weighted sum over tokens is divided by.
+    """This process's part of the denominator of the weighted sum over tokens.
 
     The sum of the weights; with `aggregate: constant` the rows that have tokens, times `response_length` (Liu et al. 2025, arXiv
     2503.20783, section 3.2). A row without tokens under the mask is in no denominator.

@@ -1,6 +1,6 @@
-"""Policy losses beside PPO's clip: ratios of whole answers, ratios without a gradient, a gate in place of the clip.
+"""Policy losses other than PPO's clip: ratios of whole answers, ratios without a gradient, a gate instead of the clip.
 
-Each gives a loss per token. A loss of a whole answer stands on each of its tokens, so that with `aggregate: sequence` the trainer's
+Each gives a loss per token. A loss of a whole answer is repeated on each of its tokens, so that with `aggregate: sequence` the trainer's
 mean over answers of token means is the mean over answers.
 """
 
@@ -36,7 +36,7 @@ def gspo(batch: PolicyBatch, options: OnlineOptions) -> TokenLoss:
 def gspo_token(batch: PolicyBatch, options: OnlineOptions) -> TokenLoss:
     """GSPO's ratio in value, each token's own log-probability in the gradient: sg(s) pi / sg(pi) (arXiv 2507.18071, equations 13 and 14).
 
-    With one advantage per answer its value and its gradient are those of `gspo`; they differ where advantages differ by token.
+    With one advantage per answer its value and its gradient are those of `gspo`; they differ if advantages differ by token.
     """
     logratio = _logratio(batch)
     return _clipped(batch, _means(logratio, batch).detach() + logratio - logratio.detach(), options)
@@ -45,7 +45,7 @@ def gspo_token(batch: PolicyBatch, options: OnlineOptions) -> TokenLoss:
 def cispo(batch: PolicyBatch, options: OnlineOptions) -> TokenLoss:
     """-sg(clip(r, 1 - cliprange, 1 + cliprange_high)) A log pi (MiniMax 2025, arXiv 2506.13585, equations 4 and 5): every token keeps a gradient.
 
-    Metrics: as `clipped_policy_loss`; `clipfrac`: where the ratio is outside of the bounds.
+    Metrics: as `clipped_policy_loss`; `clipfrac`: whether the ratio is outside of the bounds.
     """
     mask, logratio = batch.mask.bool(), _logratio(batch)
     ratio = logratio.detach().exp()
@@ -74,7 +74,7 @@ def sapo(batch: PolicyBatch, options: OnlineOptions) -> TokenLoss:
 
 
 def _clipped(batch: PolicyBatch, logratio: torch.Tensor, options: OnlineOptions) -> TokenLoss:
-    """The clip on ratios of answers; `approxkl` stays that of tokens, so that `target_kl` means the same for every loss."""
+    """The clip on ratios of answers; `approxkl` is still per token, so that `target_kl` means the same for every loss."""
     low, high = _bounds(options)
     mask = batch.mask.bool()
     found = clipped_surrogate(logratio, batch.advantages, mask, low, high, options.dual_clip)
@@ -94,7 +94,7 @@ def _sums(values: torch.Tensor, batch: PolicyBatch) -> torch.Tensor:
     """Each token's sum over its answer: (N,) with `rows`, or (rows, time)."""
     if batch.rows is None:
         if values.ndim != 2:
-            raise ValueError("a loss of whole answers needs to know which tokens are an answer: give rows")
+            raise ValueError("a loss of whole answers needs the answer of each token: pass rows")
         return values.sum(1, keepdim=True).expand_as(values)
     count = int(batch.rows.max()) + 1 if len(batch.rows) else 0
     return values.new_zeros(count).index_add(0, batch.rows, values)[batch.rows]

@@ -14,13 +14,13 @@ from alignflow.models.losses.base import LossOutput, PairBatch, at_least_fp32, p
 def slic_hf(batch: PairBatch, options: SLiCOptions) -> LossOutput:
     """max(0, delta - lp(w) + lp(l)) - lambda lp(target) (Zhao et al. 2023, arXiv 2305.10425, equation 1), the chosen answer as target.
 
-    Log-probabilities are sums. It rests on the paper alone. Metrics: rewards are the log-probabilities.
+    Log-probabilities are sums. Its only source is the paper. Metrics: rewards are the log-probabilities.
     """
     return slic_hf_with_target(batch, batch.logps()[0], options)
 
 
 def slic_hf_with_target(batch: PairBatch, lp_target: torch.Tensor, options: SLiCOptions) -> LossOutput:
-    """`slic_hf` with log-probabilities (pairs,) of answers of their own as the target."""
+    """`slic_hf` with log-probabilities (pairs,) of separate answers as the target."""
     lp_w, lp_l = batch.logps()
     loss = torch.relu(options.delta - lp_w + lp_l) - options.reg_coef * lp_target
     return LossOutput(loss, pair_metrics(batch, lp_w, lp_l))
@@ -52,7 +52,7 @@ def orpo(batch: PairBatch, options: ORPOOptions) -> LossOutput:
     logodds = a - log(1 - e^a) with a the mean log-probability of an answer's tokens. The NLL is a mean over the chosen
     answers' tokens of the whole optimizer step. With `nll_tokens="prompt_and_answer"`, the form of TRL and the authors' code, the
     chosen side of the batch has `prompt_logps`, and the mean is over the tokens of prompts and answers. An answer of probability 1 has no finite odds: its
-    gradient is 0. Metrics beside TRL's rewards beta * a: `log_odds_chosen`, `log_odds_ratio`.
+    gradient is 0. Metrics in addition to TRL's rewards beta * a: `log_odds_chosen`, `log_odds_ratio`.
     """
     mean_w, mean_l = batch.mean_logps()
     log_odds = (mean_w - log1mexp(mean_w)) - (mean_l - log1mexp(mean_l))
@@ -61,7 +61,7 @@ def orpo(batch: PairBatch, options: ORPOOptions) -> LossOutput:
     if options.nll_tokens == "prompt_and_answer":
         if batch.chosen.prompt_logps is None:
             raise ValueError(
-                "the NLL over prompts needs their log-probabilities: give prompt_logps of the chosen answers"
+                "the NLL over prompts needs their log-probabilities: pass prompt_logps of the chosen answers"
             )
         nll = nll - at_least_fp32(batch.chosen.prompt_logps)
     output = LossOutput(-options.beta * ratio, pair_metrics(batch, options.beta * mean_w, options.beta * mean_l), nll)
@@ -69,7 +69,7 @@ def orpo(batch: PairBatch, options: ORPOOptions) -> LossOutput:
 
 
 def log1mexp(a: torch.Tensor) -> torch.Tensor:
-    """log(1 - e^a) for a < 0, with finite values and gradients as near to 0 as the type can tell; at 0 the gradient is 0.
+    """log(1 - e^a) for a < 0, with finite values and gradients as near to 0 as the dtype allows; at 0 the gradient is 0.
 
     The branch that is not taken computes with another value, or its gradient would be NaN (Maechler 2012, "log1mexp").
     """

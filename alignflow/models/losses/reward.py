@@ -19,7 +19,7 @@ def bradley_terry(
     Args:
         chosen: (rows,) fp32 scores of the chosen answers.
         rejected: (rows,) fp32 scores of the rejected ones.
-        margin: (rows,) fp32; subtracted where `use_margin` (Touvron et al. 2023, arXiv 2307.09288, equation 2); NaN
+        margin: (rows,) fp32; subtracted if `use_margin` (Touvron et al. 2023, arXiv 2307.09288, equation 2); NaN
             counts as 0.
         soft_label: (rows,) fp32 P(chosen is better); NaN if there is none: p is then 1.
         config: l2_coefficient times the mean square of both scores; center_rewards_coefficient times the square of
@@ -47,14 +47,14 @@ def bradley_terry(
 def reward_ranking(scores: torch.Tensor, labels: torch.Tensor, group: torch.Tensor, config: RewardConfig) -> LossOutput:
     """The mean of -log sigmoid(r_i - r_j) over a prompt's pairs label_i > label_j (Ouyang et al. 2022, arXiv 2203.02155, K-wise).
 
-    All answers to a prompt belong in one batch: pairs of one prompt that are spread over batches overfit, says the paper.
+    All answers to a prompt belong in one batch: according to the paper, pairs of one prompt in several batches overfit.
     Equal labels make no pair; a prompt without a pair has only the L2 term. For two answers it is `bradley_terry` without
-    margin and soft labels, L2 and centring included. It rests on the paper alone.
+    margin and soft labels, L2 and centring included. Its only source is the paper.
 
     Args:
-        scores: (answers,) of the model, with gradients.
-        labels: (answers,) higher is better; NaN: the answer is left out.
-        group: (answers,) int64: answers to one prompt have one number.
+        scores: (answers,) scores of the model, with gradients.
+        labels: (answers,) higher is better; NaN: the answer is dropped.
+        group: (answers,) int64: answers to one prompt have the same number.
         config: l2_coefficient times the mean square of a prompt's scores; center_rewards_coefficient times the mean over its
             pairs of (r_i + r_j)^2. Margins and soft labels belong to pairs and are not read.
 
@@ -89,8 +89,8 @@ def reward_pointwise(scores: torch.Tensor, targets: torch.Tensor) -> LossOutput:
     """(r - target)^2 for each answer: regression of the labeller's scores.
 
     Args:
-        scores: (answers,) of the model, with gradients.
-        targets: (answers,) in the units that the model is to give; one that is NaN makes its loss NaN.
+        scores: (answers,) scores of the model, with gradients.
+        targets: (answers,) in the units of the model's scores; a NaN makes the loss NaN.
 
     Returns:
         Loss (answers,), and metrics: error (the absolute one), score.
@@ -104,8 +104,8 @@ def reward_binary(scores: torch.Tensor, labels: torch.Tensor) -> LossOutput:
     """-label log sigmoid(r) - (1 - label) log sigmoid(-r) for each answer: the score is the log-odds that the answer is wanted.
 
     Args:
-        scores: (answers,) of the model, with gradients.
-        labels: (answers,) 1 if the answer is wanted, 0 where it is not, or the probability; NaN makes its loss NaN.
+        scores: (answers,) scores of the model, with gradients.
+        labels: (answers,) 1 if the answer is wanted, 0 if not, or the probability; a NaN makes the loss NaN.
 
     Returns:
         Loss (answers,), and metrics: accuracy (whether the score has the label's sign; a score of 0 is half), score.

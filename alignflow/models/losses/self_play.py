@@ -1,4 +1,4 @@
-"""Losses of self-play: what a policy learns from the win rates of its own answers against itself, and from the best of them."""
+"""Losses of self-play: on win rates of the policy's answers against itself, and on the best of them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from alignflow.data.configs.options import NoOptions
 from alignflow.models.losses.base import LossOutput, OfflineBatch, PairBatch, at_least_fp32, pair_metrics
 
 HARD = (1.0, 0.0)
-"""Win rates of the better and the worse answer where each is taken to beat all, or nothing."""
+"""Hard targets: the win rates of a better answer that beats all, and of a worse one that beats none."""
 
 
 def sppo(batch: PairBatch, options: SPPOOptions) -> LossOutput:
     """[(rho(w) - eta (P(w) - 1/2))^2 + (rho(l) - eta (P(l) - 1/2))^2] / 2 (Wu et al. 2024, "SPPO", arXiv 2405.00675, equation 4.1, for
     the best and the worst sample, as the authors' code has it).
 
-    The reference is the policy of the round before, whose samples the win rates P are of. With eta 1000 losses of 1e5 are normal; look at
+    The reference is the policy of the round before, whose samples the win rates P are of. With eta 1000 losses of 1e5 are normal; watch
     the log-ratios, and leave gradient clipping on. `targets: hard` takes 1 and 0 for P and the sum of the squares, as TRL's sppo_hard.
 
     Args:
@@ -63,7 +63,7 @@ def dno(batch: PairBatch, options: DNOOptions) -> LossOutput:
 
 
 def raft(batch: OfflineBatch, options: NoOptions) -> LossOutput:
-    """NLL of answers that were kept of the policy's own, a mean over all their tokens (Dong et al. 2023, "RAFT", arXiv 2304.06767).
+    """NLL of the selected answers of the policy, a mean over all their tokens (Dong et al. 2023, "RAFT", arXiv 2304.06767).
 
     Returns:
         `token_loss` (answers,): sums, which the trainer divides by the tokens of the whole step; `loss` is 0. Metric: `nll_loss`, nats per token.
@@ -74,5 +74,5 @@ def raft(batch: OfflineBatch, options: NoOptions) -> LossOutput:
 
 def _win_rates(answers: OfflineBatch) -> torch.Tensor:
     if answers.score is None:
-        raise ValueError("this loss learns from win rates: give them as scores")
+        raise ValueError("this loss learns from win rates: pass them as scores")
     return at_least_fp32(answers.score).detach()

@@ -1,8 +1,8 @@
-"""What losses take from a whole optimizer step: one function a method, from the answers of the step to scalars and figures per row.
+"""Statistics of a whole optimizer step for losses: one function per method, from the answers of the step to scalars and figures per row.
 
 Each is `(answers, options, state, training) -> (figures, state)`. `answers` are those of all rows of the step, of all processes, in
-their order, without gradients. `state` has `seed` and `step`, and what the function keeps from step to step. `training` is False on
-held-out rows, whose state is not kept, and whose own log-probabilities are NaN (those of answers to other prompts are there).
+their order, without gradients. `state` has `seed` and `step`, and the function's state between steps. `training` is False on
+held-out rows, whose state is not kept, and whose log-probabilities are NaN (except those of answers to other prompts).
 Figures are scalars, or have one number for each group.
 """
 
@@ -30,7 +30,7 @@ def kto_step(answers: OfflineBatch, options: KTOOptions, state: State, training:
 
 
 def bco_step(answers: OfflineBatch, options: BCOOptions, state: State, training: bool) -> tuple[Figures, State]:
-    """`delta`; on held-out answers as the training left it."""
+    """`delta`; on held-out answers the last one of the training."""
     assert answers.label is not None
     known = (
         torch.tensor([state.get(f"mean/{name}", float("nan")) for name in CLASSES])
@@ -57,7 +57,7 @@ def share_step(
 def beta_dpo_step(
     answers: OfflineBatch, options: BetaDPOOptions, state: State, training: bool
 ) -> tuple[Figures, State]:
-    """`beta`, and `weight` of each pair; on held-out pairs the option's beta, and no pair is left out."""
+    """`beta`, and `weight` of each pair; on held-out pairs the option's beta, and no pair is filtered out."""
     if not training:
         return {"beta": torch.tensor(options.beta)}, state
     before = GapAverages(state.get("gap_mean", 0.0), state.get("gap_deviation", 0.0))

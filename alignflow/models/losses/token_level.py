@@ -52,7 +52,7 @@ def _tdpo(
 
 
 def ld_dpo(batch: PairBatch, options: LDDPOOptions) -> LossOutput:
-    """DPO with log-ratios whose tokens beyond the shorter answer's length weigh ld_alpha (Liu et al. 2024, arXiv 2409.06411).
+    """DPO with log-ratios whose tokens beyond the shorter answer's length have weight ld_alpha (Liu et al. 2024, arXiv 2409.06411).
 
     rho(y) = sum over t of c_t (log pi(y_t) - log pi_ref(y_t)), c_t = 1 for the first min(|w|, |l|) tokens of an answer and
     ld_alpha after them. As in TRL 1.16 both models are weighted, so that at the reference the loss is ln 2. With ld_alpha = 1
@@ -88,8 +88,8 @@ def gkd(batch: OfflineBatch, options: GKDOptions) -> LossOutput:
     in distillation by Hinton et al., it is not multiplied with temperature^2. No gradient reaches the teacher.
 
     Args:
-        batch: Answers with `statistics["generalized_jsd"]`, (N,) nats; nothing else of them is read but `tokens`.
-        options: What the statistic was computed with.
+        batch: Answers with `statistics["generalized_jsd"]`, (N,) nats; otherwise only `tokens` is read.
+        options: The options of the statistic.
 
     Returns:
         `token_loss` (answers,): sums, which the trainer divides by the tokens of the whole step; `loss` is 0. Metric: `divergence`,
@@ -108,10 +108,10 @@ def token_rewards(answers: OfflineBatch, beta: float) -> torch.Tensor:
     """beta (log pi(y_t) - log pi_ref(y_t)), (N,): the credit of each token (Rafailov et al. 2024, "From r to Q*", arXiv 2404.12358).
 
     In the token MDP it is r + V(s_{t+1}) - V(s_t): only the sum over a whole answer is its reward, up to V of the prompt.
-    `sequences.prefix_sums` gives the running sums; the evaluator `token_credit` draws both of a trained model.
+    `sequences.prefix_sums` gives the running sums; the evaluator `token_credit` shows both for a trained model.
 
     Args:
         answers: With `statistics["logps"]` and `statistics["reference_logps"]`, (N,) nats.
-        beta: That of the DPO training (1/nats).
+        beta: The beta of the DPO training (1/nats).
     """
     return beta * token_logratios(answers)

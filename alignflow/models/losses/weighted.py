@@ -22,7 +22,7 @@ def dpo_length_normalised(batch: PairBatch, options: LengthNormalisedOptions) ->
 def wpo(batch: PairBatch, options: WPOOptions) -> LossOutput:
     """DPO's loss times w(w) w(l), at most 1, without gradient (Zhou et al. 2024, "WPO", arXiv 2406.11827).
 
-    It takes `squared_probability` of every token. At the reference it is ln 2 times the weight. TRL does not cap the product.
+    It needs `squared_probability` of every token. At the reference it is ln 2 times the weight. TRL does not cap the product.
     """
     return wpo_weighted(batch, wpo_weights(batch.chosen), wpo_weights(batch.rejected), options)
 

@@ -1,4 +1,4 @@
-"""One score from the scores of several sources: a weighted sum, of scores as they are or of each source normalised by itself."""
+"""One score from the scores of several sources: a weighted sum of raw scores, or of scores that are normalised per source."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
 SAME = 1e-6
-"""Scores of a group whose deviation is at most this share of the largest of them are equal: the rest is rounding."""
+"""Scores of a group count as equal if their deviation is at most this share of the largest of them, which is rounding."""
 
 Scores = Sequence[float | None]
 
 
 def weighted_sum(scores: Scores, weights: Sequence[float]) -> float | None:
-    """The weighted sum; None if a score is None: what is left of it could not be compared with whole sums."""
+    """The weighted sum; None if a score is None, because a partial sum is not comparable."""
     known = [score for score in scores if score is not None]
     if len(known) < len(scores):
         return None
@@ -28,7 +28,7 @@ def combined(
     Args:
         columns: Scores by source.
         weights: One per source.
-        groups: The prompt of each answer: every source is first normalised within the answers to one prompt. None: scores are summed as they are.
+        groups: The prompt of each answer: every source is first normalised within the answers to one prompt. None: raw scores are summed.
     """
     if groups is not None:
         columns = [normalised_in_groups(column, groups) for column in columns]
@@ -36,9 +36,9 @@ def combined(
 
 
 def normalised_in_groups(scores: Scores, groups: Sequence[Hashable]) -> list[float | None]:
-    """(score - mean) / deviation within each group (GDPO, arXiv 2601.05242: each reward by itself, before they are summed).
+    """(score - mean) / deviation within each group (GDPO, arXiv 2601.05242: each reward separately, before they are summed).
 
-    The deviation is that of a sample (n - 1). A group of equal scores, or of a single one, gives zeros: it says nothing. None stays
+    The deviation is that of a sample (n - 1). A group of equal scores, or of a single one, gives zeros. None stays
     None and is in no mean.
     """
     members: dict[Hashable, list[int]] = defaultdict(list)

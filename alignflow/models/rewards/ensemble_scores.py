@@ -1,9 +1,9 @@
-"""From the scores of several reward models to one score per answer (Coste et al. 2023, arXiv 2310.02743). Pure functions.
+"""Combines the scores of several reward models into one score per answer (Coste et al. 2023, arXiv 2310.02743). Pure functions.
 
-Scores are combined as they are. The authors' code (github.com/tlc4418/llm_optimization) neither centres nor scales the members' scores
-before it combines them, and so it is here. A loss of pairs leaves a constant in each member's scores free. The constants do not matter to
-the mean but for one number that is the same for all answers; they do matter to the minimum and to the variance. What fixes them is part of
-the training: `reward.l2_coefficient` and `reward.center_rewards_coefficient` (Eisenstein et al. 2023, arXiv 2312.09244).
+Raw scores are combined. The authors' code (github.com/tlc4418/llm_optimization) neither centres nor scales the members' scores
+before it combines them either. A pairwise loss leaves a constant in each member's scores free. To the mean the constants are only
+one number that is the same for all answers; but they change the minimum and the variance. The training can fix
+them: `reward.l2_coefficient` and `reward.center_rewards_coefficient` (Eisenstein et al. 2023, arXiv 2312.09244).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def aggregate_scores(scores: torch.Tensor, aggregate: Aggregate, uncertainty_wei
 
     mean: `(1/k) sum_i r_i`. min: `min_i r_i`, worst-case optimisation. uncertainty: `mean - lambda * variance`, uncertainty-weighted
     optimisation, where the variance over the members divides by k. The authors' PPO code divides by k - 1 and their best-of-n code by k;
-    a weight of theirs is `k / (k - 1)` times as large here.
+    their weights must be multiplied by `k / (k - 1)` here.
 
     Args:
         scores: (members, answers), any float type; computed in fp64.
@@ -26,7 +26,7 @@ def aggregate_scores(scores: torch.Tensor, aggregate: Aggregate, uncertainty_wei
         uncertainty_weight: lambda, in 1 / units of score.
 
     Returns:
-        (answers,) fp64; NaN where any member's score is not finite: what the others say is not the ensemble's score.
+        (answers,) fp64; NaN if any member's score is not finite: the others' scores are not the ensemble's.
 
     Raises:
         ValueError: another name, or no members.

@@ -1,4 +1,4 @@
-"""One sampled answer, as whatever scores it sees it."""
+"""One sampled answer, the input of sources of rewards."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Episode:
         row: Its row of the prompts table.
         text: The answer.
         ended: Whether it ended by itself.
-        tokens: Its length in tokens, stop token included; None where nobody counted.
-        group: Answers that are compared with each other share it: a prompt may stand in an update twice, where the stream of prompts goes
-            round. None: all answers to the row.
+        tokens: Its length in tokens, stop token included; None if they were not counted.
+        group: Same value for answers that are compared with each other: a prompt may be in an update twice, if a new epoch begins
+            in it. None: all answers to the row.
     """
 
     row: dict[str, Any]

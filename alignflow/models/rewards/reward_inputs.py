@@ -1,4 +1,4 @@
-"""What a source of rewards may fall back on."""
+"""The default models of a source of rewards."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RewardInputs:
-    """The models of a training that sources may fall back on.
+    """The models of a training that sources use by default.
 
     Attributes:
         reward_model: The recipe's reward model, or None.
-        policy: The model that the training starts from, as it was before; None if there is none.
+        policy: The model that the training starts from, unchanged; None if there is none.
     """
 
     reward_model: Path | None = None

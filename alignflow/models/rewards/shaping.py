@@ -21,12 +21,12 @@ class ScoreScale:
 
 
 def shaped_scores(scores: torch.Tensor, ended: torch.Tensor, scale: ScoreScale, options: OnlineOptions) -> torch.Tensor:
-    """(rows,) scores as they enter the reward: normalised, then clipped to +-score_clip, then less the missing-EOS penalty.
+    """(rows,) scores as they enter the reward: normalised, then clipped to +-score_clip, then minus the missing-EOS penalty.
 
     Args:
         scores: (rows,) fp32 raw scores.
         ended: (rows,) bool: the answer has its EOS; one that was cut loses `missing_eos_penalty`.
-        scale: What the scores are normalised by.
+        scale: The mean and deviation to normalise by.
     """
     shaped = (scores - scale.mean) / scale.deviation
     if options.score_clip is not None:
@@ -37,10 +37,10 @@ def shaped_scores(scores: torch.Tensor, ended: torch.Tensor, scale: ScoreScale, 
 
 
 def overlong_penalties(lengths: torch.Tensor, options: OnlineOptions) -> torch.Tensor | None:
-    """(rows,) fp32 that the scores of long answers lose (Yu et al. 2025, DAPO, arXiv 2503.14476, equation 13); None if that is off.
+    """(rows,) fp32 to subtract from the scores of long answers (Yu et al. 2025, DAPO, arXiv 2503.14476, equation 13); None if that is off.
 
-    0 up to `response_length` less the buffer, `overlong_penalty` at `response_length`, linear in between. The buffer is the share
-    `overlong_buffer` of `response_length`, one token at least.
+    0 up to `response_length` minus the buffer, `overlong_penalty` at `response_length`, linear in between. The buffer is the share
+    `overlong_buffer` of `response_length`, at least one token.
 
     Args:
         lengths: (rows,) tokens of each answer, stop token included.
@@ -66,7 +66,7 @@ def kl_penalised_rewards(
         scores: (rows,).
         logps: (rows, time), by the policy that sampled.
         ref_logps: (rows, time), by the frozen reference, at the same temperature.
-        mask: (rows, time); a row without any token gets nothing.
+        mask: (rows, time); a row without tokens gets nothing.
 
     Returns:
         (rows, time), 0 outside of the mask.

@@ -1,4 +1,4 @@
-"""Where scores come from: reward models, a pointwise judge, a function of the user's; other sources have modules of their own.
+"""Sources of scores: reward models, a pointwise judge, a user's function; other sources are in other modules.
 
 A missing score is None.
 """
@@ -34,33 +34,33 @@ from alignflow.models.rewards.reward_inputs import RewardInputs
 
 
 class RewardSource(Protocol):
-    """Gives scores. Constructed as `Class(options, models, run)`, which may load a model; `check` comes before that.
+    """Gives scores. Constructed as `Class(options, models, run)`, which may load a model; `check` is called before that.
 
     Attributes:
-        name: What logs call it.
+        name: Its name in logs.
     """
 
     name: str
 
     @staticmethod
     def check(options: Any) -> None:
-        """Bind whatever the options name, without loading a model; raises RecipeError."""
+        """Resolve the names in the options, without loading a model; raises RecipeError."""
 
     def score(self, episodes: Sequence[Episode]) -> list[float | None]:
         """One score per answer; None if there is none."""
 
     def details(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
-        """Figures of each answer by name, which are shown and give no reward; None if an answer has none.
+        """Figures of each answer by name, which are logged and do not change the reward; None if an answer has none.
 
-        They are asked for right after the scores of the same answers; the names are always the same.
+        Called right after `score` for the same answers; the names are always the same.
         """
 
     def close(self) -> None:
-        """Give models back."""
+        """Free models."""
 
 
 class RewardModelSource:
-    """A reward model, or ensemble of them. It reads text: its own template and tokenizer write the ids, whatever the policy's are."""
+    """A reward model, or an ensemble. It reads text and uses its own template and tokenizer, not the policy's."""
 
     def __init__(self, options: RewardModelRewardOptions, models: RewardInputs, run: Run):
         path = Path(options.model) if options.model is not None else models.reward_model
@@ -68,33 +68,33 @@ class RewardModelSource:
             raise RecipeError(
                 "the recipe has no reward model",
                 where="align.options.rewards",
-                do="set reward or replace.reward, or name one as the option model of the source",
+                do="set reward or replace.reward, or set the option model of the source",
             )
         self.name = f"reward_model:{Path(options.model).name}" if options.model is not None else "reward_model"
         self._model: Any = load_scorer(path, run.runtime)
 
     @staticmethod
     def check(options: RewardModelRewardOptions) -> None:
-        """Nothing to bind."""
+        """No names to resolve."""
 
     def score(self, episodes: Sequence[Episode]) -> list[float | None]:
         """Rewards of the texts; one that is not finite is None."""
         return [finite(score) for score in self._model.score(_rows(episodes))]
 
     def details(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
-        """Of an ensemble the standard deviation of each answer's scores over its members."""
+        """For an ensemble, the standard deviation of each answer's scores over its members."""
         found = disagreement_of(self._model, _rows(episodes))
         return {} if found is None else {DISAGREEMENT: [finite(value) for value in found]}
 
     def close(self) -> None:
-        """Give the model's memory back."""
+        """Free the model's memory."""
         self._model = None
 
 
 class JudgeSource:
-    """A judge that scores each answer by itself: a rubric, or a language model's grades (direct RLAIF, arXiv 2309.00267, section 2.2.2).
+    """A judge that scores single answers: a rubric, or a language model's grades (direct RLAIF, arXiv 2309.00267, section 2.2.2).
 
-    A judge that asks a language model takes the one that the training starts from where its options name none.
+    A judge that asks a language model uses the one that the training starts from if its options name none.
     """
 
     def __init__(self, options: JudgeRewardOptions, models: RewardInputs, run: Run):
@@ -111,20 +111,20 @@ class JudgeSource:
         return [finite(score) for score in self._judge.score(_candidates(episodes))]
 
     def details(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
-        """Disagreement of the members, where the judge is an ensemble of reward models."""
+        """Disagreement of the members, if the judge is an ensemble of reward models."""
         if not isinstance(self._judge, RewardModelJudge) or not self._judge.is_ensemble:
             return {}
         return {DISAGREEMENT: [detail.get(DISAGREEMENT) for detail in self._judge.details(_candidates(episodes))]}
 
     def close(self) -> None:
-        """Give the judge's models back."""
+        """Free the judge's models."""
         self._judge.close()
 
 
 class FunctionSource:
     """`function(prompt, completion, row) -> float`: messages of the prompt, text of the answer, row of the prompts table.
 
-    A call that raises, or returns no finite number, is a failure: the score is None, never 0, and the first is a warning.
+    A call that raises, or returns no finite number, is a failure: the score is None, never 0, and the first one gives a warning.
     """
 
     def __init__(self, options: FunctionRewardOptions, models: RewardInputs, run: Run):
@@ -141,14 +141,14 @@ class FunctionSource:
         return [self._call(episode) for episode in episodes]
 
     def details(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
-        """None: a function says a number and nothing else."""
+        """None: a function returns only a number."""
         return {}
 
     def _call(self, episode: Episode) -> float | None:
         try:
             value = self._function(episode.row["prompt"], episode.text, episode.row)
             score, reason = finite(value), f"returned {value!r:.80}"
-        except Exception as error:  # noqa: BLE001 (the user's code may raise anything; it is counted, and said once)
+        except Exception as error:  # noqa: BLE001 (the user's code may raise anything; it is counted, with one warning)
             score, reason = None, f"raised {type(error).__name__}: {str(error)[:120]}"
         if score is None and not self._warned:
             self._warned = True
@@ -158,7 +158,7 @@ class FunctionSource:
         return score
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to free."""
 
 
 def _rows(episodes: Sequence[Episode]) -> list[ScoredRow]:
@@ -173,8 +173,8 @@ def _candidates(episodes: Sequence[Episode]) -> list[Candidate]:
 
 
 def finite(value: Any) -> float | None:
-    """The value as a finite float; None if it is none."""
-    if not hasattr(value, "__float__"):  # a text such as "1.0" is no number
+    """The value as a finite float; None if it is not one."""
+    if not hasattr(value, "__float__"):  # a text such as "1.0" is not a number
         return None
     try:
         number = float(value)
@@ -190,7 +190,7 @@ def bind_function(name: str) -> Callable[..., Any]:
         raise RecipeError(
             f"{own_module.short(name)} is not a function",
             where="align.options.rewards",
-            do="name a function(prompt, completion, row)",
+            do="use a function(prompt, completion, row)",
         )
     return function
 
@@ -202,13 +202,13 @@ def check_pointwise(judge: JudgeConfig, where: str) -> None:
         raise RecipeError(
             f"the judge {judge.name!r} compares pairs and has no scores",
             where=where,
-            do="take a pointwise one, such as rubric",
+            do="use a pointwise one, such as rubric",
         )
 
 
 @dataclass(frozen=True)
 class BoundSource:
-    """A source whose names are bound and whose models are not loaded yet."""
+    """A source whose names are resolved and whose models are not loaded yet."""
 
     weight: float
     options: Any
@@ -216,7 +216,7 @@ class BoundSource:
 
 
 def bind_sources(configs: Sequence[RewardSourceConfig]) -> list[BoundSource]:
-    """Look up, validate and import everything that the sources name; raises RecipeError."""
+    """Look up, validate and import what the sources name; raises RecipeError."""
     bound = []
     for index, config in enumerate(configs):
         row = catalogue.look_up(catalogue.REWARDS, config.name, f"align.options.rewards.{index}.name")
@@ -235,7 +235,7 @@ class WeightedRewards:
         reward_model: The recipe's reward model, or None.
         run: Device and warnings.
         policy: The model that the training starts from.
-        normalize: `group`: each source is normalised by itself, within the answers to one prompt, before it is weighted; `off`.
+        normalize: `group`: each source is normalised separately, within the answers to one prompt, before it is weighted; `off`.
     """
 
     def __init__(
@@ -252,13 +252,13 @@ class WeightedRewards:
             self._stack.enter_context(closing(source.kind(source.options, models, run))) for source in bound
         ]
         self._weights, self._normalize = [source.weight for source in bound], normalize
-        self._groups: list[tuple[str, int | None]] = []  # those of the answers that were scored last
+        self._groups: list[tuple[str, int | None]] = []  # groups of the answers that were scored last
         names = [source.name for source in self._sources]
         self.names = [name if names.index(name) == index else f"{name}#{index}" for index, name in enumerate(names)]
 
     def score(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
-        """Source -> its scores, unweighted, in the order of the sources; after each its details as NAME/DETAIL, which are shown and
-        give no reward."""
+        """Source -> its scores, unweighted, in the order of the sources; after each its details as NAME/DETAIL, which are logged and
+        do not change the reward."""
         found: dict[str, list[float | None]] = {}
         self._groups = [episode.compared_with for episode in episodes]
         for name, source in zip(self.names, self._sources, strict=True):
@@ -267,10 +267,10 @@ class WeightedRewards:
         return found
 
     def combine(self, scores: Mapping[str, Sequence[float | None]]) -> list[float | None]:
-        """The weighted sums of the scores that `score` gave last."""
+        """The weighted sums of the last scores of `score`."""
         columns = [scores[name] for name in self.names]
         return combined(columns, self._weights, self._groups if self._normalize == "group" else None)
 
     def close(self) -> None:
-        """Give all models back."""
+        """Free all models."""
         self._stack.close()

@@ -1,4 +1,4 @@
-"""Checks as rewards: one check for all rows, or each row's own. What cannot be checked has no score; what cannot be read scores 0."""
+"""Checks as rewards: one check for all rows, or one per row. An answer that cannot be checked has no score; an unreadable answer scores 0."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from alignflow.models.rewards.verifiers.base import Checker, Outcome, bind_verif
 
 WHERE = "align.options.rewards"
 MOST_REASONS = 5
-"""Most reasons that are shown. A reason may quote a single row; all are counted."""
+"""Most reasons to show, since a reason may quote a row; all are counted."""
 
 
 class CheckedSource:
@@ -31,7 +31,7 @@ class CheckedSource:
         return [outcome.score for outcome in self._last]
 
     def details(self, episodes: Sequence[Episode]) -> dict[str, list[float | None]]:
-        """Shares of answers: `unparsed`, with nothing of the form that is looked for; `unchecked`, of rows that give nothing to check by."""
+        """Shares of answers: `unparsed`, without the expected form; `unchecked`, of rows without anything to check against."""
         unchecked = [outcome.score is None for outcome in self._last]
         unparsed = [
             None if lost else float(not outcome.parsed) for outcome, lost in zip(self._last, unchecked, strict=True)
@@ -39,7 +39,7 @@ class CheckedSource:
         return {"unparsed": unparsed, "unchecked": [float(lost) for lost in unchecked]}
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to free."""
 
     def _say(self, episodes: Sequence[Episode]) -> None:
         first = {
@@ -63,7 +63,7 @@ class VerifierSource(CheckedSource):
 
     @staticmethod
     def check(options: VerifierRewardOptions) -> None:
-        """Bind the check."""
+        """Resolve the check."""
         bind_verifier(options.verifier, WHERE)
 
 
@@ -75,5 +75,5 @@ class PerRowSource(CheckedSource):
 
     @staticmethod
     def check(options: PerRowRewardOptions) -> None:
-        """Bind all checks."""
+        """Resolve all checks."""
         checker_of(options, WHERE)

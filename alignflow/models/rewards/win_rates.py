@@ -1,4 +1,4 @@
-"""Wins by a judge as a reward: against the other answers to the same prompt (SPO, arXiv 2401.04056), or against the row's reference answer."""
+"""Win rates by a judge as a reward: against the other answers to the same prompt (SPO, arXiv 2401.04056), or against the row's reference answer."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from alignflow.models.rewards.reward_inputs import RewardInputs
 class WinRateSource:
     """The score of an answer is the mean over its comparisons of P(it is better), between 0 and 1.
 
-    The judge is asked about each pair of answers once, in both orders; P of the other is 1 - P. A comparison without a verdict is in
-    no mean, and an answer without any comparison has no score.
+    The judge is asked about each pair of answers once, in both orders; P of the other is 1 - P. A comparison without a verdict is not
+    counted, and an answer without any counted comparison has no score.
     """
 
     def __init__(self, options: WinRateRewardOptions, models: RewardInputs, run: Run):
@@ -31,11 +31,11 @@ class WinRateSource:
 
     @staticmethod
     def check(options: WinRateRewardOptions) -> None:
-        """Bind the judge's name."""
+        """Resolve the judge's name."""
         judge_row(options.judge.name, "align.options.rewards")
 
     def score(self, episodes: Sequence[Episode]) -> list[float | None]:
-        """Win rates; all comparisons go to the judge together."""
+        """Win rates; the judge gets all comparisons in one call."""
         asked = group_pairs(episodes) if self._against == "group" else reference_pairs(episodes)
         candidates = [_candidate(episode) for episode in episodes]
         references = [
@@ -60,7 +60,7 @@ class WinRateSource:
         return {"no_verdict": self._silent}
 
     def close(self) -> None:
-        """Give the judge's models back."""
+        """Free the judge's models."""
         self._judge.close()
 
     def _say(
@@ -95,7 +95,7 @@ def check_group_size(options: Any, num_generations: int, where: str) -> None:
         raise RecipeError(
             "a win rate within the group needs several answers to a prompt",
             where=where,
-            do="set align.options.num_generations to 2 or more, or against: reference",
+            do="set align.options.num_generations to 2 or more, or set against to reference",
         )
 
 
@@ -108,7 +108,7 @@ def group_pairs(episodes: Sequence[Episode]) -> list[tuple[int, int]]:
 
 
 def reference_pairs(episodes: Sequence[Episode]) -> list[tuple[int, int]]:
-    """The position of each answer whose row has a reference, twice: a pair with its own reference."""
+    """For each answer whose row has a reference, its position twice: the pair with its reference."""
     return [(index, index) for index, episode in enumerate(episodes) if episode.row.get("reference")]
 
 
@@ -128,7 +128,7 @@ def win_rates(wins: Mapping[tuple[int, int], float | None], count: int) -> list[
 
 
 def probability_of(verdict: Verdict) -> float | None:
-    """P(the first wins): one half for a verdict that turns with the order and for two equal answers, None for no verdict."""
+    """P(the first wins): one half for a verdict that changes with the order and for two equal answers, None for no verdict."""
     if verdict.reason == IDENTICAL or verdict.flips:
         return 0.5
     return verdict.probability

@@ -1,4 +1,4 @@
-"""What rings when a training that samples goes wrong: pure rules over the figures of its updates."""
+"""Alarms of a training that samples: pure rules over the figures of its updates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import fmean
 from alignflow.data.configs.watched import AlarmOptions
 
 Figures = Mapping[str, float | None]
-"""Of one update: kl, scores, scores_error, heldout, heldout_error, length, repetition, entropy, zero_std; None if there is none.
+"""Figures of one update: kl, scores, scores_error, heldout, heldout_error, length, repetition, entropy, zero_std; None if there is none.
 
 The errors are standard errors of the means.
 """
@@ -24,8 +24,8 @@ class Alarm:
 
     Attributes:
         name: The rule.
-        text: What a person should know.
-        figures: The numbers behind it.
+        text: Message for a person.
+        figures: Its numbers.
     """
 
     name: str
@@ -43,7 +43,7 @@ def _kl(history: History, options: AlarmOptions) -> Alarm | None:
     kl = history[-1]["kl"]
     if kl is None or kl <= options.kl_limit:
         return None
-    text = f"the KL to the reference is {kl:.2f} nats per answer, over {options.kl_limit:g}: lower the learning rate, or raise kl_coef"
+    text = f"the KL to the reference is {kl:.2f} nats per answer, over {options.kl_limit:g}: set a smaller learning_rate or a larger kl_coef"
     return Alarm("kl", text, {"kl": kl, "limit": options.kl_limit})
 
 
@@ -96,19 +96,19 @@ def _entropy(history: History, options: AlarmOptions) -> Alarm | None:
     then, now = _ends(history, options.window, "entropy")
     if then is None or now is None or now >= options.entropy_share * then:
         return None
-    text = f"the entropy per token went from {then:.3f} to {now:.3f} nats: the policy hardly explores any more"
+    text = f"the entropy per token went from {then:.3f} to {now:.3f} nats: the policy explores very little"
     return Alarm("entropy", text, {"then": then, "now": now})
 
 
 def _zero_variance(history: History, options: AlarmOptions) -> Alarm | None:
-    """Over the last window nearly all prompts had answers of one score alone, which carry no gradient."""
+    """Over the last window nearly all prompts had answers with equal scores, which give no gradient."""
     shares = [figures.get("zero_std") for figures in history[-options.window :]]
     known = [share for share in shares if share is not None]
     if len(known) < options.window or fmean(known) < options.zero_std_share:
         return None
     text = (
-        f"the answers to {fmean(known):.0%} of the prompts all have one score, over {options.window} updates: they teach nothing; "
-        "set dynamic_sampling, more num_generations, or other prompts"
+        f"the answers to {fmean(known):.0%} of the prompts have equal scores, over {options.window} updates, and give no gradient; "
+        "set dynamic_sampling or a larger num_generations, or use other prompts"
     )
     return Alarm("zero_variance", text, {"share": fmean(known), "limit": options.zero_std_share})
 

@@ -1,4 +1,4 @@
-"""The stage body `align`: binds the method of the catalogue and hands over to the trainer of its family."""
+"""The stage body `align`: looks up the method and calls the trainer of its family."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def align(
     run: Run,
     **others: Path | None,
 ) -> dict[str, float | None]:
-    """Align the checkpoint `policy` by `config.method`, on those of the `others` that the method's family takes.
+    """Align the checkpoint `policy` by `config.method`, on the inputs among `others` that the method's family uses.
 
-    Returns the metrics of the trainer. Raises RecipeError for an unknown method or option before any model is loaded.
+    Returns the trainer's metrics. Raises RecipeError for an unknown method or option before any model is loaded.
     """
     method = loaded_method(config.method)
     catalogue.parse_options(method, config.options, "align.options")

@@ -1,4 +1,4 @@
-"""Rows of answers as the batches that losses take: what the policy says of them, and what the reference said."""
+"""Rows of answers as the batches that losses take: with the statistics of the policy and of the reference."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ STEP = "step"
 
 @dataclass(frozen=True)
 class Answers:
-    """One side of the data with the policy that is trained.
+    """One split of the data with the policy that is trained.
 
     Attributes:
         policy: The model that is trained.
         rows: The groups of answers.
         reference: The frozen reference's scores; None for methods without a reference.
         needs: Figures per token that the loss takes: names of `token_statistics.STATISTICS`.
-        live: A reference or teacher that runs beside the policy, for figures that compare distributions; the policy itself stands for
-            what it is without its adapter.
+        live: A reference or teacher that runs together with the policy, for statistics that compare distributions; the policy itself means
+            the policy without its adapter.
         settings: Further arguments of `Policy.token_statistics`.
-        seed: For figures that draw.
-        value: A network that estimates the value of each token's state, for `statistics["values"]`; it learns beside the policy.
+        seed: For statistics that draw.
+        value: A network that estimates the value of each token's state, for `statistics["values"]`; it is trained together with the policy.
         constants: Scalars that are the same in every step, for `OfflineBatch.step`.
     """
 
@@ -54,7 +54,7 @@ class Answers:
         """The answers of some rows with the figures per token that a loss needs, from one forward pass.
 
         Args:
-            rows: Positions of the rows; row i of them has the group number i.
+            rows: Positions of the rows; row i has the group number i.
             step: Figures of the whole step; `STEP` is its number, `weight` that of each row.
         """
         data, (places, owners) = self.rows, self.rows.places(rows)
@@ -110,7 +110,7 @@ class Answers:
         return None if self.reference is None else self.reference.sums[places].to(self.policy.device)
 
     def _uniform(self, places: np.ndarray, step: torch.Tensor | None) -> torch.Tensor | None:
-        """Numbers for figures that draw: those of an answer depend on seed, step and its place in the data alone."""
+        """Uniform numbers for statistics that draw; an answer's depend only on seed, step and its position in the data."""
         if not any(STATISTICS[name].draws for name in self.needs):
             return None
         names = [str(int(place)) for place in places]
@@ -135,12 +135,12 @@ class Answers:
         return torch.from_numpy(np.flatnonzero(self.rows.wanted[places])).to(self.policy.device)
 
     def wanted_owners(self, rows: Sequence[int]) -> torch.Tensor:
-        """(answers,) int64: the row of each of the answers of `wanted`, a position among all rows."""
+        """(answers,) int64: the position among all rows of the row of each answer of `wanted`."""
         places, owners = self.rows.places(rows)
         return torch.tensor(list(rows), dtype=torch.int64)[owners[self.rows.wanted[places]]]
 
     def nll_of_tokens(self, answers: OfflineBatch, rows: Sequence[int]) -> tuple[float, float]:
-        """Sum and count of the NLL of the wanted answers' tokens, nats, and of their prompts' where it is over these, too."""
+        """Sum and count of the NLL of the wanted answers' tokens, nats, and of their prompts' if the NLL includes these."""
         wanted, (places, _) = self.wanted(rows), self.rows.places(rows)
         logps = answers.logps if answers.prompt_logps is None else answers.logps + answers.prompt_logps
         count = float(answers.tokens[wanted].sum()) + float(self._before(places).sum())

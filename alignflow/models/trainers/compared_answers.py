@@ -1,4 +1,4 @@
-"""Answers of an update that have been compared, and the pairs that teach something."""
+"""Compared answers of an update, and the pairs to train on."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from alignflow.models.rollouts import Rollouts
 
 CONTRADICTED = "win rate and verdict differ"
 REASONS = ("", TIE, FLIPPED, IDENTICAL, UNLABELLED, BLANK, CONTRADICTED)
-"""Why a pair teaches nothing, by number; empty: it teaches."""
+"""Why a pair is not trained on, by number; empty: it is trained on."""
 
 
 @dataclass(frozen=True)
 class ComparedAnswers:
-    """The answers of an update in one process with all that models say about them; no gradients.
+    """The answers of an update in one process with the models' statistics of them; no gradients.
 
     Attributes:
-        rollouts: The policy's answers, then the opponent's where it is another.
+        rollouts: The policy's answers, then the opponent's if it is another model.
         own: How many are the policy's.
         logps: (N,) fp32 of all answers' tokens, by the policy that sampled.
         ref_logps: (N,) fp32, by the reference.
@@ -48,7 +48,7 @@ class ComparedAnswers:
 
     @property
     def kept(self) -> list[int]:
-        """Pairs that teach something."""
+        """Pairs to train on."""
         found: list[int] = (self.reason == 0).nonzero()[:, 0].tolist()
         return found
 
@@ -79,7 +79,7 @@ class ComparedAnswers:
 
 
 def joined(own: Rollouts, other: Rollouts | None) -> Rollouts:
-    """The answers of both, the policy's first. Behaviour log-probabilities of the opponent's tokens are NaN: they say nothing of the policy."""
+    """The answers of both, the policy's first. Behaviour log-probabilities of the opponent's tokens are NaN: the policy did not draw them."""
     if other is None:
         return own
     behaviour = own.behaviour_logps
@@ -108,10 +108,10 @@ def ordered_pairs(
     """One pair of each prompt, better answer first: `pairs`, `log_odds` and `reason` of `ComparedAnswers`.
 
     Args:
-        comparison: What was said of all `pairs`.
-        pairs: Those of one prompt stand together.
-        texts: Of all answers: a blank one may be the worse answer and never the better one.
-        per_prompt: Pairs of each prompt. With more than one the highest mean win rate meets the lowest, as the judge said of these two.
+        comparison: The result for all `pairs`.
+        pairs: Pairs of one prompt are adjacent.
+        texts: Texts of all answers: a blank one may be the worse answer and never the better one.
+        per_prompt: Pairs of each prompt. With more than one, the highest mean win rate is paired with the lowest, with the judge's verdict on these two.
     """
     chosen, odds, reasons = [], [], []
     winners = selected(torch.tensor(comparison.log_odds, dtype=torch.float64))[0].tolist()
@@ -137,7 +137,7 @@ def ordered_pairs(
 
 
 def _widest(pairs: Sequence[Pair], log_odds: Sequence[float], places: range) -> tuple[int, bool]:
-    """Place of the pair of the answers with the highest and the lowest mean win rate, and whether it stands the other way round."""
+    """Place of the pair of the answers with the highest and the lowest mean win rate, and whether its order is reversed."""
     if len(places) == 1:
         return places[0], False
     wins: dict[int, list[float]] = {}
@@ -157,7 +157,7 @@ def _widest(pairs: Sequence[Pair], log_odds: Sequence[float], places: range) -> 
 
 
 def duels(comparison: Comparison, pairs: Sequence[Pair]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The pairs as they are for methods that learn from P(own beats other): a tie is one half and teaches; without a verdict none does."""
+    """The pairs as they are for methods that learn from P(own beats other): a tie is one half and is trained on; a pair without a verdict is not."""
     odds = torch.tensor(comparison.log_odds, dtype=torch.float64)
     reason = torch.where(odds.isnan(), REASONS.index(UNLABELLED), 0)
     return torch.tensor(pairs, dtype=torch.long).view(-1, 2), odds, reason

@@ -12,11 +12,11 @@ def contradicted(encoded: EncodedRows, usable: np.ndarray, score: np.ndarray) ->
 
     Args:
         encoded: The answers of a table of rankings, list after list.
-        usable: (answers,) bool: those that are looked at.
-        score: (answers,): as losses see them.
+        usable: (answers,) bool: the answers to compare.
+        score: (answers,): scores as losses read them.
 
     Returns:
-        (answers,) bool. Tokens are read only of answers that are as long as another one of their list with another score.
+        (answers,) bool. Tokens are read only for answers with the length of another one of their list that has another score.
     """
     found = np.zeros(len(encoded), dtype=bool)
     begins = np.flatnonzero(encoded.values["place"] == 0)

@@ -1,4 +1,4 @@
-"""Likelihood displacement: whether a training made the answers that are wanted less likely, although its loss fell."""
+"""Likelihood displacement: whether a training made the wanted answers less likely, although its loss fell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignflow.models.trainers.own_reference import answer_sums
 
 @torch.no_grad()
 def wanted_logps(side: Answers, run: Run) -> float | None:
-    """Mean log-probability of the wanted answers' tokens under the policy as it stands, nats per token; None without such answers.
+    """Mean log-probability of the wanted answers' tokens under the current policy, nats per token; None without such answers.
 
     Every process must call it.
     """
@@ -30,14 +30,14 @@ def wanted_logps(side: Answers, run: Run) -> float | None:
 def warn_of_displacement(
     before: float | None, side: Answers, metrics: Mapping[str, float | None], limit: float, run: Run
 ) -> None:
-    """Warn where the held-out wanted answers lost more than `limit` nats per token from `before` to the end of the training.
+    """Warn if the held-out wanted answers lost more than `limit` nats per token from `before` to the end of the training.
 
     Args:
         before: `wanted_logps` of the held-out rows before the training.
         side: The held-out rows.
-        metrics: Of the training: their name for what else a person should look at.
+        metrics: The training's metrics, for other figures in the warning.
         limit: `align.max_logps_drop`.
-        run: Who hears it.
+        run: Gets the warning.
     """
     after = wanted_logps(side, run) if before is not None else None
     if before is None or after is None or before - after <= limit:
@@ -46,7 +46,7 @@ def warn_of_displacement(
         f"; logps/rejected is {rejected:.4g}" if (rejected := metrics.get("eval_logps/rejected")) is not None else ""
     )
     run.warn(
-        f"held-out answers that are wanted lost {before - after:.3g} nats per token (from {before:.3g} to {after:.3g}){others}: "
-        "the policy has become less likely to write them (likelihood displacement); lower align.learning_rate, raise beta, "
-        "or set align.sft_coefficient where the method takes it"
+        f"held-out wanted answers lost {before - after:.3g} nats per token (from {before:.3g} to {after:.3g}){others}: "
+        "the policy has become less likely to write them (likelihood displacement); set a smaller align.learning_rate, a larger beta, "
+        "or align.sft_coefficient if the method has it"
     )

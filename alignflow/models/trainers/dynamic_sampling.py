@@ -1,4 +1,4 @@
-"""Answers of an update whose scores differ within each prompt: further prompts take the places of those whose answers all score alike.
+"""Answers of an update whose scores differ within each prompt: other prompts replace those whose answers have equal scores.
 
 Yu et al. 2025, "DAPO", arXiv 2503.14476, equation 11. All sums are of this process's answers.
 """
@@ -17,7 +17,7 @@ from alignflow.models.sequences import chosen_tokens
 
 @dataclass(frozen=True)
 class Sampled:
-    """Answers with their scores, groups of one prompt standing together.
+    """Answers with their scores; those to one prompt are adjacent.
 
     Attributes:
         rollouts: The answers.
@@ -32,15 +32,15 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Draws:
-    """What was sampled for an update, those answers included that were put aside.
+    """Counts of what was sampled for an update, with the answers that were not used.
 
     Attributes:
         rounds: Rounds of sampling, each of the update's prompts; the same in all processes.
         groups: Prompts sampled.
-        equal: Those whose answers have no two different scores.
-        unfilled: Of the update's prompts those that stayed so.
+        equal: Prompts whose answers have equal scores.
+        unfilled: Prompts in the update whose answers have equal scores.
         score: Sum of the scores.
-        scored: How many scores those are.
+        scored: Number of these scores.
     """
 
     rounds: float
@@ -57,12 +57,15 @@ class Draws:
         )
 
     def sums(self, dynamic: bool) -> dict[str, tuple[float, float]]:
-        """Name -> (sum, count) of the figures; `dynamic`: those of the rounds too."""
+        """Name -> (sum, count) of the figures; `dynamic`: with those of the rounds."""
         found = {"frac_reward_zero_std": (self.equal, self.groups)}
         if dynamic:
             found |= {
                 "dynamic_sampling/rounds": (self.rounds, 1.0),
-                "dynamic_sampling/unfilled": (self.unfilled, 1.0 / group.size()),  # a total: the shares add up to 1
+                "dynamic_sampling/unfilled": (
+                    self.unfilled,
+                    1.0 / group.size(),
+                ),  # a total: the processes' parts add up to 1
                 "dynamic_sampling/scores_of_all": (self.score, self.scored),
             }
         return found
@@ -85,13 +88,13 @@ def draws_of(rounds: Sequence[torch.Tensor], size: int, unfilled: int) -> Draws:
 
 
 def missing(rounds: Sequence[Sampled], size: int) -> int:
-    """Prompts that are wanting until this process's share of the update is full."""
+    """Number of prompts missing in this process's shard of the update."""
     wanted = len(rounds[0].scores) // size
     return max(0, wanted - sum(int(differing(found.scores, size).sum()) for found in rounds))
 
 
 def update_of(rounds: Sequence[Sampled], size: int) -> tuple[Sampled, Draws]:
-    """As many groups as one round has: those whose scores differ, in the order of sampling, then the first of the others.
+    """As many groups as one round has: first those whose scores differ, in the order of sampling, then others.
 
     Args:
         rounds: At least one, all of one process.
@@ -106,7 +109,7 @@ def update_of(rounds: Sequence[Sampled], size: int) -> tuple[Sampled, Draws]:
 
 
 def joined(rounds: Sequence[Sampled]) -> Sampled:
-    """Rounds as one, end to end."""
+    """The rounds, concatenated."""
     if len(rounds) == 1:
         return rounds[0]
     all_rollouts = [found.rollouts for found in rounds]
@@ -142,5 +145,5 @@ def chosen_rows(sampled: Sampled, rows: Iterable[int]) -> Sampled:
 
 
 def draws_from(tensors: Mapping[str, torch.Tensor]) -> Draws | None:
-    """What `Draws.tensor` wrote under `draws`; None in a state that has none."""
+    """The inverse of `Draws.tensor`, from `draws`; None if a state has none."""
     return Draws(*tensors["draws"].tolist()) if "draws" in tensors else None

@@ -1,4 +1,4 @@
-"""The stage body `reward_ensemble`: reward models become one, which is measured on held-out rows, with the disagreement of its members."""
+"""The stage body `reward_ensemble`: combines reward models into an ensemble, and measures it on held-out rows, with the disagreement of its members."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from alignflow.models.trainers.reward import evaluate_reward
 from alignflow.models.trainers.reward_rows import read_reward_rows
 
 FREE_CONSTANT = ("bradley_terry", "ranking")
-"""Losses of score differences: a constant in the scores is left to the regularizers."""
+"""Losses of score differences: they do not fix a constant in the scores; only the regularizers do."""
 MOSTLY = 0.5
 
 
@@ -32,8 +32,8 @@ def make_ensemble(
     rankings: Path | None = None,
     run: Run,
 ) -> dict[str, float | None]:
-    """Write ensemble.json, which names the members; their weights stay where they are. All members are loaded, so that one that
-    cannot be is found here.
+    """Write ensemble.json, which names the members; their weights are not copied. All members are loaded, to find one that
+    does not load.
 
     Metrics: `members`, and where the members were trained here and there are held-out rows those of `evaluate_reward` for the
     ensemble's score, and of the held-out answers
@@ -43,7 +43,7 @@ def make_ensemble(
       leaves free, and no disagreement about an answer.
 
     Args:
-        config: How the scores become one.
+        config: How to combine the scores.
         members: Step -> its reward model, in the order of the members.
         preferences: Directory of pairs.
         unpaired: Directory of answers with labels.
@@ -82,7 +82,7 @@ def _held_out(
     ):
         run.warn(
             f"the members' mean scores differ by a standard deviation of {offsets:.3g}, which is most of their disagreement of "
-            f"{float(spread.mean()):.3g}: a constant that the loss leaves free decides about aggregate {config.aggregate}; "
+            f"{float(spread.mean()):.3g}: a constant that the loss does not fix decides the scores of aggregate {config.aggregate}; "
             "set reward.center_rewards_coefficient"
         )
     return {**found, DISAGREEMENT: float(spread.mean()), f"{DISAGREEMENT}/members": offsets}
@@ -90,10 +90,10 @@ def _held_out(
 
 @dataclass
 class Watched:
-    """An ensemble whose members' scores are kept as it scores.
+    """An ensemble that records its members' scores.
 
     Attributes:
-        ensemble: Whose scores are combined.
+        ensemble: The ensemble.
         seen: (members, rows) of each forward pass.
     """
 

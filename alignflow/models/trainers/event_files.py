@@ -16,7 +16,7 @@ DIRECTORY = "tensorboard"
 class EventFiles:
     """Writes every point of the curves to `run.side`/tensorboard too, under the same names.
 
-    What was there goes, and the points that the curves hold already are written first: a resumed run shows each once.
+    Old files are removed, and the points in the curves so far are written first, so that a resumed run shows each once.
     """
 
     def __init__(self, run: Run):
@@ -24,7 +24,7 @@ class EventFiles:
         self._run = run
         if not group.is_main():
             return
-        from torch.utils.tensorboard import SummaryWriter  # half a second, so only where a model trains
+        from torch.utils.tensorboard import SummaryWriter  # imports for half a second, so only when a model trains
 
         directory, curves = run.side / DIRECTORY, run.side / "curves.jsonl"
         shutil.rmtree(directory, ignore_errors=True)
@@ -37,10 +37,10 @@ class EventFiles:
     def _add(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
-        self._writer.flush()  # a kill loses nothing, and a watcher sees it now
+        self._writer.flush()  # a kill loses nothing, and a viewer sees it now
 
     def close(self) -> None:
-        """Write what is left; further points go to the curves alone."""
+        """Write the rest; later points go only to the curves."""
         if self._writer is not None:
             self._run.listeners.remove(self._add)
             self._writer.close()

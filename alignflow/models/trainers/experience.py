@@ -1,4 +1,4 @@
-"""From sampled answers to what an update learns from: scores, log-probabilities, rewards and advantages per token."""
+"""Computes the training data of an update from sampled answers: scores, log-probabilities, rewards and advantages per token."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from alignflow.models.trainers.sampling_mismatch import mismatch_sums
 
 @dataclass(frozen=True)
 class Scored:
-    """Sampled answers with everything that models say about them, in one process; no gradients.
+    """Sampled answers with the models' statistics of them, in one process; no gradients.
 
     Attributes:
         rollouts: The answers.
@@ -33,7 +33,7 @@ class Scored:
         values: (N,) fp32 before each token; None without a value model.
         scores: (rows,) fp64 weighted sums of the sources, NaN if there is none.
         parts: Name of a source, or `heldout_judge` -> (rows,) fp64, NaN if there is none.
-        draws: What was sampled to get these; None: these alone.
+        draws: Counts of what was sampled to get these; None: only these.
     """
 
     rollouts: Rollouts
@@ -75,7 +75,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Experience:
-    """What the steps of an update learn from, flat per token, in one process.
+    """The training data of an update, flat per token, in one process.
 
     Attributes:
         scored: The answers.
@@ -83,7 +83,7 @@ class Experience:
         advantages: (N,) fp32.
         returns: (N,) fp32; None without a value model.
         kl_coef: The coefficient of this update's KL penalty, in the rewards or in the loss.
-        importance: What the engine's own log-probabilities say; None if it gives none.
+        importance: Importance weights from the engine's log-probabilities; None if it gives none.
     """
 
     scored: Scored
@@ -101,9 +101,9 @@ def as_column(scores: list[float | None]) -> torch.Tensor:
 
 
 def score_scale(scores: torch.Tensor, mode: str) -> ScoreScale:
-    """Mean and deviation (n - 1) of scores over all processes, as far as `mode` (off, mean, mean_std) uses them; NaN left out.
+    """Mean and deviation (n - 1) of scores over all processes, as `mode` (off, mean, mean_std) uses them; without NaN.
 
-    Scores that differ by rounding alone have the deviation 1.
+    Scores that differ only by rounding have the deviation 1.
     """
     if mode == "off":
         return ScoreScale()
@@ -157,7 +157,9 @@ def experience_sums(
         mask, KL_ESTIMATORS[options.kl_estimator](logratio), torch.zeros_like(logratio)
     ).sum(1)
     if options.kl_in == "loss":
-        shaped = shaped + penalty[known]  # the objective is the same wherever the penalty stands
+        shaped = (
+            shaped + penalty[known]
+        )  # the objective is the same, whether the penalty is in the rewards or in the loss
     columns = {
         "objective/kl": logratio.sum(1),
         "objective/entropy": -padded(scored.logps, lengths).sum(1),
@@ -190,7 +192,7 @@ def experience_sums(
         sums |= draws.sums(options.dynamic_sampling > 0)
     if experience.importance is not None:
         sums |= _mismatch(experience.importance, experience.mask)
-    share = 1.0 / group.size()  # a total, not a mean: the shares of all processes add up to 1
+    share = 1.0 / group.size()  # a total, not a mean: the parts of all processes add up to 1
     return sums | {
         "val/num_eos_tokens": (float(scored.rollouts.ended.sum()), share),
         "episodes": (float(len(lengths)), share),

@@ -19,7 +19,7 @@ def sums_of_all(sums: Sums) -> dict[str, tuple[float, float]]:
 
 
 def variance(sums: Sums, name: str, unbiased: bool = True) -> float | None:
-    """Of the values behind NAME and NAME/square; None if there are too few."""
+    """Standard deviation of the values behind NAME and NAME/square; None if there are too few."""
     total, count = sums[name]
     if count < 2:
         return None
@@ -47,7 +47,7 @@ def point(sums: Sums) -> dict[str, float]:
 
 
 def alarm_figures(sums: Sums, heldout: str) -> dict[str, float | None]:
-    """What the alarms look at; `heldout` names the held-out judge's figure, which may be missing."""
+    """The figures for the alarms; `heldout` names the held-out judge's figure, which may be missing."""
 
     def mean(name: str) -> float | None:
         total, count = sums.get(name, (0.0, 0.0))
@@ -71,6 +71,6 @@ def alarm_figures(sums: Sums, heldout: str) -> dict[str, float | None]:
 
 
 def rounded(point: Mapping[str, Any]) -> dict[str, float]:
-    """The figures that a progress line has room for."""
+    """The figures of a progress line."""
     names = {"objective/scores": "score", "objective/kl": "kl", "completions/mean_length": "length"}
     return {shown: float(point[name]) for name, shown in names.items() if name in point}

@@ -1,4 +1,4 @@
-"""The one training loop: a plan of steps that is a pure function of the seed, and a state that a kill cannot lose."""
+"""The one training loop: the plan of steps is a pure function of the seed, and the state survives kills."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from alignflow.models.trainers.saved_state import SavedStates
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What a trainer computes for a micro-batch.
+    """A trainer's result for a micro-batch.
 
     Attributes:
         loss: Scalar: the micro-batch's sum of losses; `fit` divides by the denominator of the whole step.
-        metrics: Name -> (sum, count): shown as ratios of the sums over a step's micro-batches.
+        metrics: Name -> (sum, count): reported as ratios of the sums over a step's micro-batches.
         token_loss: Scalar or None: a second sum of losses, which `fit` divides by `Plan.tokens` of the whole step.
-        beside: Name of an engine of `Plan.beside` -> scalar: the sum of its losses, divided like `loss`. Each reaches the parameters
-            of its own engine alone, since each engine has a backward pass of its own.
+        beside: Name of an engine of `Plan.beside` -> scalar: the sum of its losses, divided like `loss`. Each may depend only on the parameters
+            of its engine, since each engine has a separate backward pass.
     """
 
     loss: torch.Tensor
@@ -45,22 +45,22 @@ Sums = dict[str, tuple[float, float]]
 
 
 class WholeStep(Protocol):
-    """What a loss needs from all rows of an optimizer step, over all processes, before its micro-batches: so no result depends on
-    how a step is cut. Its state is saved with the training."""
+    """Statistics that a loss needs from all rows of an optimizer step, over all processes, before its micro-batches, so that no
+    result depends on how a step is split. Its state is saved with the training."""
 
     def before(self, rows: list[int]) -> Sums:
-        """Look at the rows of a step; returns metrics of the step, the same in every process."""
+        """Read the rows of a step; returns metrics of the step, the same in every process."""
 
     def state(self) -> dict[str, float]:
-        """What a resumed run must know."""
+        """The state for a resumed run."""
 
     def restore(self, state: Mapping[str, float]) -> None:
-        """Go on from `state`; an empty one is the beginning."""
+        """Continue from `state`; an empty one is the beginning."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `fit` trains on.
+    """The training data of `fit`.
 
     Attributes:
         stage: Name for messages.
@@ -68,8 +68,8 @@ class Plan:
         weights: What each row adds to a step's denominator: its supervised tokens, or 1.
         ids: Names of the rows, for messages.
         tokens: What each row adds to the denominator of a `token_loss`; empty if there is none.
-        whole_step: What a loss needs from the whole of a step; None if it needs nothing.
-        beside: Engines of networks that learn beside the model, by name: at the same rate, and saved with it. Each micro-batch has a
+        whole_step: Statistics of whole steps that the loss needs; None if it needs none.
+        beside: Engines of networks that are trained together with the model, by name: at the same rate, and saved with it. Each micro-batch has a
             loss for each.
     """
 
@@ -94,11 +94,11 @@ Compute = Callable[[list[int]], StepOutput]
 def fit(
     engine: Engine, compute: Compute, plan: Plan, config: TrainingConfig, run: Run, evaluate: Evaluate | None = None
 ) -> dict[str, float | None]:
-    """Train, resuming from the last checkpoint in `run.work`; returns the figures of the last logged stretch, and those of
+    """Train, resuming from the last checkpoint in `run.work`; returns the figures of the last logging interval, and those of
     `evaluate` for the model that the engine ends with.
 
-    Order of rows, schedule and micro-batches are functions of config and step number alone, so a resumed run ends with
-    the weights of an undisturbed one.
+    Order of rows, schedule and micro-batches depend only on config and step number, so a resumed run ends with
+    the weights of an uninterrupted one.
 
     Raises:
         TrainingError: no optimizer step would be taken, or a loss or gradient is not finite.
@@ -106,11 +106,13 @@ def fit(
     order, total = step_order(plan, config), total_steps(len(plan.lengths), config)
     if total == 0:
         raise TrainingError(
-            "zero optimizer steps", where=plan.stage, do="raise num_train_epochs or max_steps, or give more rows"
+            "zero optimizer steps",
+            where=plan.stage,
+            do="set num_train_epochs or max_steps to a larger value, or use more rows",
         )
     if config.batch_size < group.size():
         run.warn(
-            f"{group.size()} processes share {config.batch_size} rows a step: some only keep step; raise {plan.stage}.batch_size"
+            f"{group.size()} processes share {config.batch_size} rows per step, so some have no rows of their own; set {plan.stage}.batch_size to a larger value"
         )
     torch.manual_seed((config.seed * 1_000_003 + group.rank()) % 2**63)  # dropout, different in each process
     states, engines = SavedStates(run.work, run.warn, run.note), {MODEL: engine, **plan.beside}
@@ -146,13 +148,13 @@ def fit(
 
 
 def _step(engine: Engine, rate: float, plan: Plan, step: int) -> float:
-    """Step, and return the gradient's norm; raises TrainingError if it is not finite."""
+    """Take a step, and return the gradient's norm; raises TrainingError if it is not finite."""
     norm = engine.step(rate)
     if not math.isfinite(norm):
         raise TrainingError(
             "the gradient is not finite",
             where=f"{plan.stage}, step {step + 1}",
-            do="lower learning_rate, or set max_grad_norm",
+            do="set a smaller learning_rate, or max_grad_norm",
         )
     return norm
 
@@ -208,7 +210,7 @@ def total_steps(rows: int, config: TrainingConfig) -> int:
 
 
 def step_order(plan: Plan, config: TrainingConfig) -> Callable[[int], list[int]]:
-    """The rows of each step: one stream of epochs, each shuffled by seed and epoch number, cut into batches."""
+    """The rows of each step: one stream of epochs, each shuffled by seed and epoch number, split into batches."""
     count = len(plan.lengths)
     epochs: dict[int, list[int]] = {}
 
@@ -249,7 +251,7 @@ def _not_finite(loss: str, plan: Plan, step: int, rows: list[int]) -> TrainingEr
     return TrainingError(
         f"the loss is {loss}",
         where=f"{plan.stage}, step {step + 1}, rows {named}",
-        do="lower learning_rate, or look at these rows; the last checkpoint is kept",
+        do="set a smaller learning_rate, or check these rows; the last checkpoint is kept",
     )
 
 
@@ -268,20 +270,20 @@ class _Log:
         return {"log": {"sums": self._sums, "last": self.last}}
 
     def restore(self, step: int, extra: Mapping[str, Any]) -> None:
-        """Start the curves anew; a resumed run goes on after `step` with what `state` returned and the killed one's curve."""
+        """Start the curves; a resumed run continues after `step` with the result of `state` and the killed run's curve."""
         self._curves.forget_after(step)
         known = extra.get("log", {"sums": {}, "last": {}})
         self._sums, self.last = known["sums"], known["last"]
 
     def add(self, sums: Sums) -> None:
-        """Take in the metrics of one step."""
+        """Add the metrics of one step."""
         for name, (total, count) in sums.items():
             pair = self._sums.setdefault(name, [0.0, 0.0])
             pair[0] += total
             pair[1] += count
 
     def step(self, step: int, tokens: int, rate: float, norm: float) -> None:
-        """End a step: show progress, and write a point of the curves where one is due."""
+        """End a step: show progress, and write a point of the curves if one is due."""
         self._tokens += tokens
         self._sums["loss"][1] += 1
         speed = self._tokens / max(time.monotonic() - self._started, 1e-9)
@@ -294,7 +296,7 @@ class _Log:
             self._sums = {}
 
     def evaluated(self, step: int, evaluate: Callable[[int], dict[str, float]]) -> None:
-        """Evaluate, and write a point of its own; the time that it takes is no time of training."""
+        """Evaluate, and write a separate point; its time does not count as training time."""
         started = time.monotonic()
         if point := evaluate(step):
             self._curves.write(step, point)

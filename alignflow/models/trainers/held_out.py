@@ -1,4 +1,4 @@
-"""Evaluation while a model trains: at which steps, which step was the best, its weights on disk, and when to stop early."""
+"""Evaluation while a model trains: at which steps, the best step, its weights on disk, and early stopping."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ WEIGHTS, ENGINE = "weights/", "weights"
 
 Figures = dict[str, float | None]
 Evaluate = Callable[[], Mapping[str, float | None]]
-"""Metrics of the model as it stands on held-out rows, named `eval_...`; every process calls it."""
+"""Metrics of the current model on held-out rows, named `eval_...`; every process calls it."""
 
 
 @dataclass
 class _Progress:
-    """What a resumed run must know of the evaluations before it; JSON."""
+    """State of the evaluations so far, for a resumed run; JSON."""
 
     best_step: int | None = None
     best_value: float | None = None
@@ -47,14 +47,14 @@ class _Progress:
 class HeldOut:
     """Evaluates at the steps that the config names and at the end; keeps the best weights in `run.work`/best.
 
-    The weights stand in a directory that a rename commits, `step-00000012`, so that they survive a kill and are never
-    half-written; every process has written its own share. What the main process measures is what all processes go by.
+    The weights are in a directory that a rename commits, `step-00000012`, so that they survive a kill and are never
+    half-written; every process writes its shard. All processes use the main process's measurements.
 
     Args:
-        evaluate: None if there is nothing to evaluate on: then nothing is the best, and nothing stops early.
-        engine: Whose weights they are.
+        evaluate: None if there is nothing to evaluate on: then there is no best step and no early stopping.
+        engine: The engine of the weights.
         config: eval_steps, metric_for_best_model, load_best_model_at_end, early_stopping_patience.
-        run: Where the best is kept, and who hears warnings.
+        run: Has the directory of the best weights, and gets warnings.
     """
 
     def __init__(self, evaluate: Evaluate | None, engine: Engine, config: TrainingConfig, run: Run):
@@ -69,7 +69,7 @@ class HeldOut:
         return self._evaluate is not None and (step == total or bool(every and step % every == 0))
 
     def evaluate(self, step: int) -> dict[str, float]:
-        """Evaluate after `step` steps, keep the weights where they are the best so far; returns the figures that there are."""
+        """Evaluate after `step` steps, keep the weights if they are the best so far; returns the figures."""
         assert self._evaluate is not None
         self._last = group.gather(dict(self._evaluate()))[0]
         if self._config.eval_steps:
@@ -78,21 +78,21 @@ class HeldOut:
 
     @property
     def stopped(self) -> bool:
-        """Whether training is to end here."""
+        """Whether training must end here."""
         return self._progress.stopped_at_step is not None
 
     def state(self) -> dict[str, Any]:
-        """For `SavedStates.save`: what a resumed run goes on with."""
+        """For `SavedStates.save`: the state for a resumed run."""
         return {"held_out": asdict(self._progress)}
 
     def restore(self, extra: Mapping[str, Any]) -> None:
-        """Take up what `state` returned."""
+        """Load what `state` returned."""
         self._progress = _Progress(**extra.get("held_out", {}))
 
     def has_best_of(self, extra: Mapping[str, Any]) -> bool:
-        """Whether a state can be gone on from: the weights of the best step before it are not damaged. Every process calls it.
+        """Whether training can continue from a state: the weights of the best step before it are not damaged. Every process calls it.
 
-        Where they are, training goes on from a state before that step, or starts again, and makes them again.
+        If they are damaged, training continues from a state before that step, or starts again, and makes them again.
         """
         step = _Progress(**extra.get("held_out", {})).best_step
         if step is None or not self._config.load_best_model_at_end:
@@ -106,7 +106,7 @@ class HeldOut:
         return not damaged
 
     def finish(self) -> Figures:
-        """Metrics of the model that is to be published; the best weights are put into it where the config wants them."""
+        """Metrics of the model that is to be published; with the best weights loaded if the config asks for them."""
         found, config = self._progress, self._config
         if not config.eval_steps or self._evaluate is None:
             return self._last
@@ -121,7 +121,7 @@ class HeldOut:
         found, name = self._progress, self._config.metric_for_best_model
         if value is None:
             return
-        better = value == value and (  # a value that is not a number is never better
+        better = value == value and (  # NaN is never better
             found.best_value is None
             or (value > found.best_value if self._config.greater_is_better else value < found.best_value)
         )
@@ -164,13 +164,13 @@ class HeldOut:
         group.barrier()
 
     def _load_best(self) -> bool:
-        """Put the best weights into the engine, whose optimizer starts anew; False where those of the best step are not there."""
+        """Load the best weights into the engine, whose optimizer is reset; False if the weights of the best step are missing."""
         step = self._progress.best_step
         if step is None:
             self._run.warn("there was nothing to evaluate on, so the last model is published and not the best one")
             return False
         directory = self._root / f"step-{step:08d}"
-        if group.anywhere(not directory.is_dir()):  # another number of processes went on, and came out a rounding apart
+        if group.anywhere(not directory.is_dir()):  # another number of processes continued, with other rounding
             kept = ", ".join(sorted(path.name for path in self._root.glob("step-*"))) or "none"
             self._run.warn(f"the kept weights are of {kept}, the best step was {step}: the last model is published")
             return False

@@ -1,4 +1,4 @@
-"""Lines of JSON beside an artifact that a resumed run continues: what a killed run wrote after its last state is forgotten."""
+"""Lines of JSON in side/ that a resumed run continues: lines of a killed run after its last state are dropped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class KeptLines:
     """One file, `side/NAME.jsonl`, with a copy in the directory that survives a kill; only the main process writes.
 
     Args:
-        run: Its directories, and who listens to its curves.
+        run: Its directories, and the listeners of its curves.
         name: `curves`, or any other.
     """
 
@@ -27,19 +27,19 @@ class KeptLines:
         self._note = run.note if run.main else lambda text: None
 
     def forget_after(self, step: int) -> list[dict[str, Any]]:
-        """Start anew with the killed run's lines up to `step`, and return them."""
+        """Start with the killed run's lines up to `step`, and return them."""
         lines = self._kept.read_bytes().splitlines(keepends=True) if self._kept.exists() else []
         parsed = [_parsed(line) for line in lines if line.endswith(b"\n")]
         if damaged := sum(line is None for line in parsed):
             self._note(
-                f"{damaged} lines of {self._shown.name} were damaged on disk, and are left out: no result depends on them"
+                f"{damaged} lines of {self._shown.name} were damaged on disk, and are dropped: no result depends on them"
             )
         known = [line for line in parsed if line is not None and line["step"] <= step]
-        group.barrier()  # the others have read before it is written anew
+        group.barrier()  # the other processes must read it before it is rewritten
         if group.is_main():
             self._kept.parent.mkdir(parents=True, exist_ok=True)
             text = "".join(json.dumps(line) + "\n" for line in known)
-            temporary = self._kept.with_suffix(".tmp")  # a kill must not leave less than there was
+            temporary = self._kept.with_suffix(".tmp")  # a kill must not lose lines
             temporary.write_text("".join(_marked(json.dumps(line)) for line in known))
             os.replace(temporary, self._kept)
             self._shown.write_text(text)
@@ -65,7 +65,7 @@ def _marked(line: str) -> str:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """What a line says, None if its bytes changed; a line of an older alignflow has no digest, and starts with a brace."""
+    """The content of a line, None if its bytes changed; a line of an older alignflow has no digest, and starts with a brace."""
     try:
         text = line.decode().removesuffix("\n")
         if not text.startswith("{"):

@@ -1,4 +1,4 @@
-"""What methods that take one step per update have loaded: the policy with its engine, a frozen reference, prompts, a watcher."""
+"""The loaded models of methods with one step per update: the policy with its engine, a frozen reference, prompts, a held-out judge."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from alignflow.models.trainers.room import context_of, room
 
 @dataclass
 class LiveModels:
-    """Everything that is loaded.
+    """The loaded models and data.
 
     Attributes:
         policy: The model that is aligned.
         engine: Its engine.
         reference: The frozen model; None: the policy with its adapter off, or a method without a reference.
-        generator: Samples from the policy itself, by the engine of the config.
+        generator: Samples from the policy itself, with the engine of the config.
         watcher: The held-out judge; None without one.
-        prompts: What answers are sampled for.
-        stack: Closes whatever else is loaded.
+        prompts: The prompts to sample answers for.
+        stack: Closes everything else that is loaded.
     """
 
     policy: Policy
@@ -54,7 +54,7 @@ class LiveModels:
         return reference_logps(self.policy, self.reference, rows, temperature)
 
     def episodes(self, rollouts: Rollouts) -> list[Episode]:
-        """The answers as judges and rewards take them."""
+        """The answers in the form for judges and rewards."""
         texts = rollouts.texts(self.policy.tokenizer)
         return [
             Episode(self.prompts.rows[prompt], text, ended, tokens)
@@ -67,7 +67,7 @@ class LiveModels:
 def reference_logps(
     policy: Policy, reference: Policy | None, rows: list[EncodedRow], temperature: float
 ) -> torch.Tensor:
-    """(N,) fp32 log-probabilities of the answers' tokens by the frozen reference; None: by the policy with its adapter switched off."""
+    """(N,) fp32 log-probabilities of the answers' tokens by the frozen reference, or, if it is None, by the policy with its adapter off."""
     if reference is not None:
         return answer_statistics(reference, rows, ("logps",), temperature)["logps"]
     assert policy.adapter is not None
@@ -76,7 +76,7 @@ def reference_logps(
 
 
 def check_live(config: AlignConfig, options: WatchedOptions) -> None:
-    """Refuse what no method that samples while it trains can do; raises RecipeError."""
+    """Refuse settings that no method that samples while it trains supports; raises RecipeError."""
     if config.max_length <= options.response_length:
         raise RecipeError(
             f"{options.response_length} tokens leave no room for a prompt in align.max_length {config.max_length}",
@@ -85,7 +85,7 @@ def check_live(config: AlignConfig, options: WatchedOptions) -> None:
         )
     if config.lora is not None and config.lora.lora_dropout:
         raise RecipeError(
-            "dropout makes the policy another than the one that samples",
+            "with dropout the trained policy differs from the one that samples",
             where="align.lora.lora_dropout",
             do="set it to 0",
         )
@@ -93,7 +93,7 @@ def check_live(config: AlignConfig, options: WatchedOptions) -> None:
         JudgeSource.check(JudgeRewardOptions(judge=options.heldout_judge))
 
 
-def load_live(  # noqa: PLR0913 (an input of the stage each)
+def load_live(  # noqa: PLR0913 (each is an input of the stage)
     config: AlignConfig,
     options: LiveOptions,
     run: Run,
@@ -103,10 +103,10 @@ def load_live(  # noqa: PLR0913 (an input of the stage each)
     prompts: Path,
     reward_model: Path | None = None,
 ) -> LiveModels:
-    """Load policy, prompts, watcher, and the reference where a path is given.
+    """Load policy, prompts, watcher, and the reference if a path is given.
 
     Raises:
-        ModelError, RecipeError, TrainingError: for what cannot be used.
+        ModelError, RecipeError, TrainingError: for inputs that cannot be used.
     """
     runtime = run.runtime
     group.join(runtime)
@@ -114,7 +114,7 @@ def load_live(  # noqa: PLR0913 (an input of the stage each)
         raise RecipeError(
             f"{config.batch_size} prompts per update are too few for {group.size()} processes",
             where="align.batch_size",
-            do="raise it, or lower engine.processes",
+            do="set it to a larger value, or engine.processes to a smaller one",
         )
     stack = ExitStack()
     model = load_learner(policy, config, runtime, in_parts=True)
@@ -147,7 +147,7 @@ def live_updates(config: AlignConfig, options: LiveOptions, prompts: int) -> int
 
 
 def as_rollout_options(options: LiveOptions, num_generations: int) -> OnlineOptions:
-    """What `sample_rollouts` reads of a method's options."""
+    """The options of a method that `sample_rollouts` reads."""
     return OnlineOptions(
         num_generations=num_generations,
         response_length=options.response_length,
@@ -162,5 +162,5 @@ def check_finite(loss: float, norm: float, where: str) -> None:
         raise TrainingError(
             f"the loss is {loss} and its gradient's norm {norm}",
             where=where,
-            do="lower align.learning_rate; the last state is kept",
+            do="set a smaller align.learning_rate; the last state is kept",
         )

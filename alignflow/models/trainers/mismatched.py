@@ -1,4 +1,4 @@
-"""An answer to another prompt for each answer: what such answers say of the policy estimates its KL to the reference (KTO's z0)."""
+"""An answer to another prompt for each answer; with these KTO estimates the policy's KL to the reference (z0)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from alignflow.models.batching import EncodedRow
 
 TRIED = 64
-"""Answers that are looked at in the search for one of another prompt."""
+"""Most answers to check in the search for one of another prompt."""
 
 
 def find_mismatched(
     answers: Sequence[EncodedRow], members: np.ndarray, lengths: np.ndarray, tokens: np.ndarray, longest: int
 ) -> np.ndarray:
-    """(answers,) int64: for each the place of the next answer, in a shuffled order, whose prompt differs; -1 if none near it fits.
+    """(answers,) int64: for each the position of the next answer, in a shuffled order, whose prompt differs; -1 if none near it fits.
 
-    The order is a function of the rows alone. In that of the data, the next one after either half of a pair would be a chosen one, and
+    The order depends only on the rows. In the order of the data, the next one after either half of a pair would be a chosen one, and
     z0 the KL on good answers.
 
     Args:
         answers: All answers, all of whose tokens count.
-        members: Their places, group after group.
+        members: Their positions, group after group.
         lengths: Tokens of each, its prompt included.
         tokens: Tokens of each without its prompt.
         longest: Limit for a prompt with the answer of another one, tokens.

@@ -1,4 +1,4 @@
-"""Groups of one negative answer and the samples that it is set against, from lists of scored answers or from pairs."""
+"""Groups of one negative answer and the samples that it is compared with, from lists of scored answers or from pairs."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def read_rejected_as_negative(
 def rows_of_lists(lists: OfflineRows, path: Path, run: Run) -> OfflineRows:
     """Groups of one REJECTED and at least one OTHER answer, from lists with scores; samples are wanted, negatives are not.
 
-    Left out, and counted in warnings: samples with the negative answer's score, which are no better; samples with its very
-    tokens, which would raise what is to be lowered; and lists of which no sample is left.
+    Dropped, and counted in warnings: samples with the negative answer's score, which are no better; samples with its
+    tokens, which would raise its probability; and lists without a sample left.
     """
     assert lists.score is not None
     found = _Groups()
     for number in range(len(lists)):
         _add(found, lists, number)
     for count, what in (
-        (found.tied, "samples of {} have the lowest score of their list, as the negative answer has,"),
+        (found.tied, "samples of {} have the lowest score of their list, like the negative answer,"),
         (found.identical, "samples of {} have the same tokens as their list's negative answer"),
-        (len(lists) - len(found.rows), "lists of {} have no sample beside the negative answer"),
+        (len(lists) - len(found.rows), "lists of {} have no sample besides the negative answer"),
     ):
         if count:
-            run.warn(f"{count} {what.format(path.stem)} and were left out")
+            run.warn(f"{count} {what.format(path.stem)} and were dropped")
     kept = np.array(found.members, dtype=np.int64)
     at, negative = torch.from_numpy(kept), torch.tensor(found.negative, dtype=torch.bool)
     return OfflineRows(
@@ -68,7 +68,7 @@ def rows_of_lists(lists: OfflineRows, path: Path, run: Run) -> OfflineRows:
 
 @dataclass
 class _Groups:
-    """What is kept: numbers of lists with their sizes and tokens, answers in the order of the lists; and how many samples are not."""
+    """The kept lists with their sizes and tokens, their answers in order, and the number of dropped samples."""
 
     rows: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)

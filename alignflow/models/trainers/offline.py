@@ -1,4 +1,4 @@
-"""Aligns a policy on data that is there: the trainer knows groups of answers and a loss, no method's name."""
+"""Aligns a policy on existing data: the trainer works with groups of answers and a loss, and knows no method's name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from alignflow.models.trainers.whole_step import StepFigures
 from alignflow.models.trainers.with_prompts import count_prompts
 
 START_TOLERANCE = {"fp32": 1e-4, "bf16": 1e-2}
-"""Largest mean over answers of |log pi - log pi_ref| per token, nats, where both are one model: what rounding makes of it."""
+"""Largest mean over answers of |log pi - log pi_ref| per token, nats, if both are the same model: an allowance for rounding."""
 
 VALUE = "value"
 """Name of the engine of a value network."""
@@ -57,7 +57,7 @@ class BoundMethod:
     Attributes:
         loss: Its pure function over the view of its family.
         paired: Whether that view is pairs.
-        whole_step: What it takes from whole steps.
+        whole_step: Its statistics of whole steps.
     """
 
     loss: Loss
@@ -77,13 +77,13 @@ def train_offline(
     run: Run,
     **tables: Path | None,
 ) -> dict[str, float | None]:
-    """Align the checkpoint `policy` by `config.method` on train.parquet of the data that is given.
+    """Align the checkpoint `policy` by `config.method` on train.parquet of the given data.
 
     Args:
         config: The method, its options and the common fields.
         policy: The checkpoint to start from.
-        reference: What the stage `reference` made of the same data; None: the reference is `policy` itself, and scores
-            it here before training.
+        reference: Output of the stage `reference` for the same data; None: the reference is `policy` itself, and scores
+            the data here before training.
         run: Where to write.
         tables: Directories of data by their kind: `preferences` of pairs, `unpaired` of answers with labels, `rankings` of lists of answers
             with scores, `demonstrations` of conversations.
@@ -91,7 +91,7 @@ def train_offline(
     Metrics: those of the method's loss for the last logged steps, and `eval_` ones on heldout.parquet.
 
     Raises:
-        TrainingError: no rows, zero steps, scores that the method cannot take, a loss that is not finite, or log-ratios of a first batch that are not 0 though
+        TrainingError: no rows, zero steps, scores that the method cannot use, a loss that is not finite, or log-ratios of a first batch that are not 0 though
             policy and reference are the same model.
         ModelError: a teacher has another vocabulary.
     """
@@ -128,7 +128,7 @@ def train_offline(
     figures, function = StepFigures(row, options, sides, config.seed, run), loss_of(row)
     method = BoundMethod(lambda batch: function(batch, options), row.learns_from().paired, figures)
     rows = data["train"]
-    # A value network never is an adapter.
+    # A value network is never an adapter.
     whole = config.model_copy(update={"lora": None})
     beside = {} if value is None else {VALUE: make_engine(value.model, whole, run.runtime)}
     counts, tokens = denominators(rows.weight, len(rows)), token_denominators(rows.weight, rows.wanted_tokens())
@@ -154,14 +154,14 @@ def train_offline(
 def card_of(
     row: catalogue.Method, method: str, options: BaseModel, rows: dict[str, str], licences: str
 ) -> dict[str, str]:
-    """What the model card says of the training."""
+    """The training's part of the model card."""
     paper = f" arXiv {row.paper}" if row.paper else ""
     aligned = {f"Aligned by {method}": f"Aligned by alignflow ({row.summary}{paper})."}
     return {**aligned, **rows, **settings_shown(options), "licences of what went in": licences}
 
 
 def as_options_ask(data: dict[str, OfflineRows], method: str, options: StageConfig) -> dict[str, OfflineRows]:
-    """The rows as the method's options ask for them; raises TrainingError for scores that they do not allow."""
+    """The rows for the method's options; raises TrainingError for scores that they do not allow."""
     check_scores(data, method, options)
     return {side: count_prompts(rows) for side, rows in data.items()} if nll_of_prompts(options) else data
 
@@ -175,14 +175,14 @@ def check_scores(data: dict[str, OfflineRows], method: str, options: StageConfig
         low, high = float(rows.score.min()), float(rows.score.max())
         if low < limits[0] or high > limits[1]:
             raise TrainingError(
-                f"{method} with labels: scores needs scores from {limits[0]:g} to {limits[1]:g}, and those of {side} go from {low:g} to {high:g}",
+                f"{method} with labels: scores needs scores from {limits[0]:g} to {limits[1]:g}, and those of {side} are from {low:g} to {high:g}",
                 where="align.options.labels",
-                do="set it to win_rates, which takes scores of any range, or scale the scores of the data",
+                do="set it to win_rates, which allows any range, or scale the scores of the data",
             )
 
 
 def score_constants(train: OfflineRows) -> dict[str, torch.Tensor]:
-    """`score_mean` and `score_std` of a training set with scores, for losses that take them as they are relative to it."""
+    """`score_mean` and `score_std` of a training set with scores, for losses that normalise scores by them."""
     if train.score is None:
         return {}
     mean, deviation = score_scale(train.score)
@@ -221,7 +221,7 @@ def settings_shown(options: BaseModel) -> dict[str, str]:
 
 
 def offline_compute(train: Answers, method: BoundMethod, config: AlignConfig) -> Compute:
-    """What `fit` runs on each micro-batch of training rows; `sft_coefficient` weighs the chosen answers' NLL per token
+    """The function that `fit` runs on each micro-batch of training rows; `sft_coefficient` weighs the chosen answers' NLL per token
     (RPO, arXiv 2404.19733)."""
 
     def compute(rows: list[int]) -> StepOutput:
@@ -241,7 +241,7 @@ def offline_compute(train: Answers, method: BoundMethod, config: AlignConfig) ->
 
 
 def counted(values: torch.Tensor) -> tuple[float, float]:
-    """Sum and count of figures per row; NaN stands for a row that has none."""
+    """Sum and count of figures per row; NaN for a row that has none."""
     known = ~values.detach().isnan()
     return float(values.detach()[known].sum()), float(known.sum())
 
@@ -258,21 +258,21 @@ def shown_nll(side: Answers, answers: OfflineBatch, rows: list[int], output: Los
 
 @torch.no_grad()
 def check_start(train: Answers, run: Run) -> None:
-    """At the start policy and reference are one model, and every log-ratio must be 0 up to rounding; raises TrainingError."""
+    """Check that all log-ratios are 0 up to rounding at the start, when policy and reference are the same model; raises TrainingError."""
     rows = make_micro_batches(train.rows.lengths[:32], run.runtime.micro_batch_tokens)[0]
     answers = train.batch(rows)
     found = float((answers.logratios().abs() / answers.lengths()).mean())
     if not found <= START_TOLERANCE[run.runtime.precision]:
         raise TrainingError(
-            f"the first batch's log-ratios are {found:.6f} nats per token; expected 0, since policy and reference are one model",
+            f"the first batch's log-ratios are {found:.6f} nats per token; expected 0, since policy and reference are the same model",
             where="align, step 0",
-            do="the reference is not the model that training starts from, or log-probabilities are computed in two ways",
+            do="check that the reference is the model that training starts from, and that both compute log-probabilities in the same way",
         )
 
 
 @torch.no_grad()
 def evaluate_rows(side: Answers, method: BoundMethod, run: Run) -> dict[str, float | None]:
-    """`eval_loss`, `eval_nll_loss` and the loss's metrics on held-out rows, as means over rows; that of the loss is weighted as in training.
+    """`eval_loss`, `eval_nll_loss` and the loss's metrics on held-out rows, as means over rows; the loss is weighted as in training.
 
     A token loss is a mean over tokens, and so is the NLL of a method with one.
     """
@@ -291,7 +291,7 @@ def evaluate_rows(side: Answers, method: BoundMethod, run: Run) -> dict[str, flo
         shown["loss"] = (
             float(output.loss.sum()),
             count,
-        )  # every row has one: NaN is no absent figure, but a broken model
+        )  # every row has a loss: NaN means a broken model, not a missing figure
         if side.tells_nll:
             shown["nll_loss"] = shown_nll(side, answers, own.rows, output)
         if output.token_loss is not None:

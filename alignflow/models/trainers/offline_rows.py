@@ -1,6 +1,6 @@
-"""Answers in groups as offline methods train on them: pairs, single answers with a label, lists of scored answers, demonstrations.
+"""Groups of answers for offline methods: pairs, single answers with a label, lists of scored answers, demonstrations.
 
-A row is a group: the optimizer counts groups, and a group is never divided between forward passes.
+A row is a group: the optimizer counts groups, and a group is never split over forward passes.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ class OfflineRows:
         answer_lengths: (answers,) int64: tokens of each, its prompt included.
         answer_tokens: (answers,) int64: tokens of each that count.
         members: (answers,) int64: positions in `answers`, group after group.
-        starts: (groups + 1,) int64: where each group begins in `members`.
+        starts: (groups + 1,) int64: start of each group in `members`.
         lengths: Tokens of each group in one forward pass; a prompt that its answers share counts once.
         ids: Names of the groups.
         role: (answers,) int64, values of `Role`.
-        ended: (answers,) bool: whether the answer comes to its end.
+        ended: (answers,) bool: whether the answer ended by itself.
         soft_label: (answers,) fp32: the labeller's P(this group's chosen answer is better); NaN if it gave none.
-        label: (answers,) fp32: 1 if the answer is wanted, 0 where it is not; None for data without labels.
+        label: (answers,) fp32: 1 if the answer is wanted, 0 if not; None for data without labels.
         score: (answers,) fp32: higher is better; NaN if there is none; None for data without scores.
-        prompts: Whether the NLL of the wanted answers is over the tokens of their prompts, too; see `with_prompts.py`.
-        mismatched: (answers,) int64: an answer of another prompt for each; -1 if none fits, and None where nothing asks for them.
-        weight: (groups,) fp32, above 0: what a group counts in the loss; None if all count 1. See `row_weights.py`.
+        prompts: Whether the NLL of the wanted answers includes the tokens of their prompts; see `with_prompts.py`.
+        mismatched: (answers,) int64: an answer of another prompt for each; -1 if none fits, and None if the method does not need them.
+        weight: (groups,) fp32, above 0: weight of a group in the loss; None if all count 1. See `row_weights.py`.
     """
 
     answers: Sequence[EncodedRow]
@@ -73,10 +73,10 @@ class OfflineRows:
         return len(self.starts) - 1
 
     def places(self, rows: Sequence[int]) -> tuple[np.ndarray, torch.Tensor]:
-        """Positions in `answers` of the answers of some rows, and for each the place of its row in `rows`, both (n,).
+        """Positions in `answers` of the answers of some rows, and for each the position of its row in `rows`, both (n,).
 
-        Chosen answers come first, then rejected ones, then others: each part in the order of `rows`. Answers with scores stand as
-        their lists have them, row after row: a best answer that came first would have rank 1 wherever the policy's scores are equal.
+        Chosen answers come first, then rejected ones, then others: each part in the order of `rows`. Answers with scores are in the order of
+        their lists, row after row: a best answer in the first place would have rank 1 if the policy's scores are equal.
         """
         found = [self.members[self.starts[row] : self.starts[row + 1]] for row in rows]
         flat = np.concatenate([np.empty(0, np.int64), *found]).astype(np.int64)
@@ -88,14 +88,14 @@ class OfflineRows:
 
     @cached_property
     def wanted(self) -> np.ndarray:
-        """(answers,) bool: those that SFT would train on: chosen ones, those with a good label, the best of each list."""
+        """(answers,) bool: the answers that SFT would train on: chosen ones, those with a good label, the best of each list."""
         if self.label is not None:
             return self.label.numpy() == 1
         return self.role.numpy() == int(Role.CHOSEN)
 
     @cached_property
     def any_wanted(self) -> bool:
-        """Whether there is an answer that SFT would train on; of answers with scores alone there is none."""
+        """Whether there is an answer that SFT would train on; answers with only scores have none."""
         return bool(self.wanted.any())
 
     def wanted_tokens(self) -> array[int]:
@@ -118,7 +118,7 @@ class OfflineRows:
         return None if other < 0 else EncodedRow(self.answers[place].prompt_ids, self.answers[other].completion_ids)
 
     def mismatched_length(self, place: int) -> int:
-        """Tokens of `mismatched_row`, without reading its ids. There must be one, and all tokens of the answers count."""
+        """Tokens of `mismatched_row`, without reading its ids. It must exist, and all tokens of the answers must count."""
         assert self.mismatched is not None
         other = int(self.mismatched[place])
         return int(self.answer_lengths[place] - self.answer_tokens[place] + self.answer_tokens[other])
@@ -180,7 +180,7 @@ class _Named:
 def read_unpaired(
     path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
 ) -> OfflineRows:
-    """The rows of a table of answers with a label; those over `max_length` tokens or the model's `context` are left out and counted.
+    """The rows of a table of answers with a label; those over `max_length` tokens or the model's `context` are dropped and counted.
 
     Every process of a stage must call it.
 
@@ -215,8 +215,8 @@ def read_rankings(
 ) -> OfflineRows:
     """The lists of a table of rankings, without answers that have no score or are over `max_length` tokens or the model's `context`.
 
-    So are answers with the same tokens and different scores, and lists of which fewer than two different scores are left. All that is
-    left out is counted. The best answer of a list has the role CHOSEN (of equal ones the first), the others OTHER. The order within a
+    So are answers with the same tokens and different scores, and lists with fewer than two different scores. All that is
+    dropped is counted. The best answer of a list has the role CHOSEN (of equal ones the first), the others OTHER. The order within a
     list is shuffled by its name: LiPO's ranks follow it where the policy's scores are equal, as they are at the start.
 
     Every process of a stage must call it.
@@ -226,30 +226,30 @@ def read_rankings(
     """
     encoded, usable = _scored_answers(path, tokenizer, max_length, run, stage, context)
     if count := int((twice := contradicted(encoded, usable, _scores(encoded))).sum()):
-        run.warn(f"{count} answers of {path.stem} have another one's tokens in their list and another score: left out")
+        run.warn(f"{count} answers of {path.stem} have the tokens of another one with another score, and were dropped")
     return _ranked(encoded, usable & ~twice, path, run)
 
 
 def read_rankings_with_copies(
     path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
 ) -> OfflineRows:
-    """As `read_rankings`, but answers with the same tokens and different scores stay, for a reader that decides which one counts."""
+    """As `read_rankings`, but answers with the same tokens and different scores are kept, for a reader that decides which one counts."""
     return _ranked(*_scored_answers(path, tokenizer, max_length, run, stage, context), path, run)
 
 
 def _ranked(encoded: EncodedRows, usable: np.ndarray, path: Path, run: Run) -> OfflineRows:
     groups, small = _lists(encoded, usable)
     if small:
-        run.warn(f"{small} lists of {path.stem} have fewer than two answers of different scores and were left out")
+        run.warn(f"{small} lists of {path.stem} have fewer than two answers of different scores and were dropped")
     return _of_lists(encoded, groups)
 
 
 def read_scored(
     path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
 ) -> OfflineRows:
-    """The answers of a table of rankings as rows of their own, each with its score; equal scores and lists of one are kept.
+    """The answers of a table of rankings as separate rows, each with its score; equal scores and lists of one are kept.
 
-    Answers that have no score or are over `max_length` tokens or the model's `context` are left out and counted.
+    Answers that have no score or are over `max_length` tokens or the model's `context` are dropped and counted.
 
     Every process of a stage must call it.
 
@@ -263,7 +263,7 @@ def read_scored(
 
 
 class _Placed:
-    """The name of an answer of a list: the list's, and its place in it."""
+    """The name of an answer of a list: the list's name, and its position in it."""
 
     def __init__(self, encoded: EncodedRows):
         self._encoded = encoded
@@ -283,12 +283,12 @@ def _scored_answers(
     _refuse_empty(encoded, fits, stage)
     _say_left_out(int(np.count_nonzero(~fits)), "answers", path, limit, run)
     if unscored := int(np.count_nonzero(fits & np.isnan(score))):
-        run.warn(f"{unscored} answers of {path.stem} have no score and were left out")
+        run.warn(f"{unscored} answers of {path.stem} have no score and were dropped")
     return encoded, fits & ~np.isnan(score)
 
 
 def _lists(encoded: EncodedRows, usable: np.ndarray) -> tuple[list[np.ndarray], int]:
-    """Positions of the answers of each list, and how many lists have no two scores that differ."""
+    """Positions of the answers of each list, and how many lists have no two different scores."""
     score, begins = _scores(encoded), np.flatnonzero(encoded.values["place"] == 0)
     groups, small = [], 0
     for first, last in zip(begins, np.append(begins, len(encoded))[1:], strict=True):
@@ -302,7 +302,7 @@ def _lists(encoded: EncodedRows, usable: np.ndarray) -> tuple[list[np.ndarray], 
 
 
 def _scores(encoded: EncodedRows) -> np.ndarray:
-    """(answers,) fp32, as losses see them: mean probabilities that differ by rounding in fp64 are equal, and make no pair."""
+    """(answers,) fp32, as losses read them: mean probabilities that differ by fp64 rounding are equal, and make no pair."""
     return encoded.values["score"].astype(np.float32)
 
 
@@ -345,7 +345,7 @@ def read_two_of_list(
 def read_demonstrations(
     path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
 ) -> OfflineRows:
-    """The conversations of a table of demonstrations, as `train_sft` reads them: the tokens of assistant turns count, and all are wanted."""
+    """The conversations of a table of demonstrations, as in `train_sft`: the tokens of assistant turns count, and all answers are wanted."""
     ids, answers = read_rows(path, tokenizer, max_length, run, context, stage)
     count, lengths = len(answers), answers.lengths
     return OfflineRows(
@@ -369,7 +369,7 @@ Reader = Callable[[Path, Any, int, Run, str, int | None], OfflineRows]
 def _refuse_empty(encoded: EncodedRows, fits: np.ndarray, stage: str) -> None:
     for position in np.flatnonzero(fits & (encoded.completion_lengths["completion"] == 0))[:1]:
         raise TrainingError(
-            "an answer without a single token",
+            "the answer has no tokens",
             where=f"{stage}, row {encoded.names[int(position)]}",
             do="drop empty answers from the data",
         )
@@ -377,4 +377,4 @@ def _refuse_empty(encoded: EncodedRows, fits: np.ndarray, stage: str) -> None:
 
 def _say_left_out(number: int, what: str, path: Path, limit: str, run: Run) -> None:
     if number:
-        run.warn(f"{number} {what} of {path.stem} are over {limit} and were left out")
+        run.warn(f"{number} {what} of {path.stem} are over {limit} and were dropped")

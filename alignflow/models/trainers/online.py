@@ -33,7 +33,7 @@ from alignflow.models.trainers.rollout_source import RolloutSource
 from alignflow.models.trainers.update import Rates, take_steps
 
 
-def train_online(  # noqa: PLR0913 (an input of the stage each)
+def train_online(  # noqa: PLR0913 (each is an input of the stage)
     config: AlignConfig,
     *,
     policy: Path,
@@ -69,7 +69,7 @@ def train_online(  # noqa: PLR0913 (an input of the stage each)
     check_updates(total)
     if bound.options.kl_in == "loss" and bound.options.kl_estimator == "k1" and bound.options.kl_coef:
         run.warn(
-            "the KL penalty does not hold the policy: as a loss k1 has a gradient of mean 0; take k2 or k3, or kl_in: reward"
+            "the KL penalty does not constrain the policy: as a loss k1 has a gradient with mean 0; use k2 or k3, or set kl_in to reward"
         )
     training = OnlineTraining(bound, participants, run, total)
     loop = OnlineLoop(training, participants.engines, bound.options, run, total, config)
@@ -86,15 +86,15 @@ def train_online(  # noqa: PLR0913 (an input of the stage each)
 
 
 class OnlineTraining:
-    """Updates by policy gradients, and what they carry from one to the next; `OnlineLoop` runs them."""
+    """Updates by policy gradients, and their state; `OnlineLoop` runs them."""
 
     def __init__(self, bound: Bound, participants: Participants, run: Run, total: int):
         self.bound, self.participants, self.run, self.total = bound, participants, run, total
         self.config, self.options = bound.config, bound.options
         self.kl_coef: float = self.options.kl_coef
         self.scale: ScoreScale | None = None
-        self.drawn = 0  # rounds of prompts that were taken from the stream
-        self.unfilled = False  # whether it was said that dynamic sampling did not fill an update
+        self.drawn = 0  # rounds of prompts taken from the stream
+        self.unfilled = False  # whether there was a warning that dynamic sampling did not fill an update
         self.source = RolloutSource(
             participants.generator,
             participants.prompts,
@@ -120,7 +120,7 @@ class OnlineTraining:
             raise TrainingError(
                 f"none of {sums['episodes'][0]:.0f} answers has a score",
                 where=f"align, update {number + 1}",
-                do="the warnings above say what the reward did",
+                do="see the warnings above about the reward",
             )
         rates = self._rates(number)
         sums |= take_steps(self.participants.learner, experience, number, rates, f"align, update {number + 1}")
@@ -141,20 +141,20 @@ class OnlineTraining:
         return Updated(figures, watched, self._samples(scored, texts) if show else [])
 
     def state(self) -> dict[str, Any]:
-        """The KL controller, the scale of the scores, and how far the stream of prompts is."""
+        """The KL controller, the scale of the scores, and the position in the stream of prompts."""
         assert self.scale is not None
         scale = [self.scale.mean, self.scale.deviation]
         return {"kl_coef": self.kl_coef, "scale": scale, "drawn": self.drawn, "unfilled": self.unfilled}
 
     def take_up(self, extra: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.kl_coef, self.scale = extra["kl_coef"], ScoreScale(*extra["scale"])
-        # a state of an older alignflow has neither: it took one round for each update
+        # a state of an older alignflow has neither: it used one round for each update
         self.drawn, self.unfilled = extra.get("drawn", len(extra["history"])), extra.get("unfilled", False)
         self.participants.generator.sync(self.participants.policy.model)
 
     def finish(self) -> None:
-        """Nothing: an update without any score has been refused."""
+        """Does nothing: an update without any score has been refused."""
 
     def _scored(self, update: int, first: Rollouts) -> Scored:
         participants, options = self.participants, self.options
@@ -177,7 +177,7 @@ class OnlineTraining:
     def _sampled(self, first: Rollouts) -> tuple[Sampled, Draws]:
         """The answers of an update with their scores: one round of its prompts, or rounds until the scores of each prompt's answers differ.
 
-        What a kill took of the rounds after the first is sampled again, from the same numbers.
+        After a kill, rounds after the first are sampled again, from the same random numbers.
         """
         size, rounds = self.options.num_generations, list[Sampled]()
         for number in range(self.options.dynamic_sampling + 1):
@@ -192,18 +192,18 @@ class OnlineTraining:
         return rounds[0], draws_of([rounds[0].scores], size, 0)
 
     def _count_draws(self, update: int, draws: Draws | None) -> None:
-        """Take in how many rounds an update took; an update that they did not fill is told once."""
+        """Record how many rounds an update took; the first update that they did not fill gives a warning."""
         self.drawn += int(draws.rounds) if draws else 1
         if draws is None or self.unfilled or not group.anywhere(draws.unfilled > 0):
             return
         self.unfilled = True
         self.run.warn(
-            f"update {update + 1}: {int(draws.rounds)} rounds of dynamic sampling did not fill the update; prompts whose answers all have "
-            "one score stay in it and teach nothing (dynamic_sampling/unfilled counts them in each update)"
+            f"update {update + 1}: {int(draws.rounds)} rounds of dynamic sampling did not fill the update; prompts whose answers have "
+            "equal scores stay in it and give no gradient (dynamic_sampling/unfilled counts them in each update)"
         )
 
     def _parts(self, rollouts: Rollouts) -> dict[str, list[float | None]]:
-        """Scores by source, and those of the judge that only watches."""
+        """Scores by source, and those of the held-out judge."""
         texts = rollouts.texts(self.participants.policy.tokenizer)
         episodes = [
             Episode(self.participants.prompts.rows[prompt], text, ended, tokens, place // self.options.num_generations)
@@ -234,7 +234,7 @@ class OnlineTraining:
         return figures
 
     def _samples(self, scored: Scored, texts: list[str]) -> list[dict[str, Any]]:
-        """The first answers of the update, for people."""
+        """The first answers of the update, for samples.jsonl."""
         rollouts, rows = scored.rollouts, self.participants.prompts.rows
         kl = (scored.logps - scored.ref_logps).split(rollouts.lengths.tolist())
         scores = {"score": scored.scores, **{f"scores/{name}": part for name, part in scored.parts.items()}}

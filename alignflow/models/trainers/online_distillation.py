@@ -40,7 +40,7 @@ from alignflow.models.trainers.second_models import live_model
 def train_online_distillation(config: AlignConfig, *, policy: Path, prompts: Path, run: Run) -> dict[str, float | None]:
     """Distil the teacher of the options into the checkpoint `policy` on its own answers for `prompts`/train.parquet.
 
-    States are kept (`state_schedule.py`), and the answers of the update in progress. Beside the artifact stand curves.jsonl,
+    States are kept (`state_schedule.py`), and the answers of the update in progress. Side files are curves.jsonl,
     samples.jsonl and alarms.jsonl. Metrics: the last update's figures, `updates`, `episodes` and `alarms`.
 
     Raises:
@@ -72,7 +72,7 @@ def train_online_distillation(config: AlignConfig, *, policy: Path, prompts: Pat
 class DistillationTraining:
     """Updates on the student's own answers; `OnlineLoop` runs them."""
 
-    def __init__(  # noqa: PLR0913 (what is bound, what is loaded)
+    def __init__(  # noqa: PLR0913 (resolved names and loaded models)
         self,
         config: AlignConfig,
         method: catalogue.Method,
@@ -102,14 +102,14 @@ class DistillationTraining:
         if self.models.watcher is not None:
             watched = as_column(self.models.watcher.score(self.models.episodes(rollouts)))
             columns |= {f"objective/{HELDOUT}": watched, f"objective/{HELDOUT}/square": watched.square()}
-        share = 1.0 / group.size()  # a total, not a mean: the shares of all processes add up to 1
+        share = 1.0 / group.size()  # a total, not a mean: the parts of all processes add up to 1
         sums = sums_of_all(sums_of_answers(columns) | {"episodes": (float(len(texts)), share)})
         sums |= self._step(rollouts, rate, f"align, update {number + 1}")
         self.models.generator.sync(self.models.policy.model)
         self.run.count_tokens(sum(len(row) for row in rollouts.rows) + int(rollouts.lengths.sum()))
         figures = {**point(sums), **rollouts.figures} | {"lr": rate, "episode": (number + 1) * sums["episodes"][0]}
         del figures["episodes"]
-        # No reward, and no KL to a reference: the alarms about them have nothing to look at.
+        # No reward, and no KL to a reference: the alarms about them do not apply.
         unscored = {"kl": None, "scores": None, "scores_error": None, "heldout": None, "heldout_error": None}
         found = alarm_figures({"objective/scores": (0.0, 0.0), **sums}, f"objective/{HELDOUT}") | unscored
         return Updated(figures, found, self._samples(rollouts, texts) if show else [])
@@ -160,7 +160,7 @@ class DistillationTraining:
         return found | sums_of_all(sampling_mismatch(torch.cat(logps), rollouts.behaviour_logps))
 
     def _sampled(self, update: int) -> Rollouts:
-        """The answers of this process's share of the update's prompts."""
+        """The answers to this process's shard of the update's prompts."""
         found = self.buffer.sampled(update)
         if found is not None:
             return found[0]
@@ -172,7 +172,7 @@ class DistillationTraining:
         return rollouts
 
     def _samples(self, rollouts: Rollouts, texts: list[str]) -> list[dict[str, Any]]:
-        """The first answers of the update, for people."""
+        """The first answers of the update, for samples.jsonl."""
         return [
             {
                 "prompt": self.models.prompts.rows[int(rollouts.prompts[index])]["prompt"],
@@ -190,8 +190,8 @@ class DistillationTraining:
         return {}
 
     def take_up(self, extra: Mapping[str, Any]) -> None:
-        """The weights are in place; the engine that samples takes them."""
+        """Called when the weights are loaded; the engine that samples loads them too."""
         self.models.generator.sync(self.models.policy.model)
 
     def finish(self) -> None:
-        """Nothing: every update teaches."""
+        """Does nothing: every update has a gradient."""

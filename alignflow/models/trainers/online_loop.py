@@ -1,4 +1,4 @@
-"""The loop of a training that samples: updates, states, alarms, curves and samples. What an update is, a family says."""
+"""The loop of a training that samples: updates, states, alarms, curves and samples. A family defines an update."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ GOOD = "good"
 
 @dataclass(frozen=True)
 class Updated:
-    """What an update leaves for people.
+    """What an update reports.
 
     Attributes:
         figures: A point of the curves, over all processes.
-        watched: What the alarms look at; see `alarms.Figures`.
+        watched: Figures for the alarms; see `alarms.Figures`.
         samples: Lines of the table of samples, of this process.
     """
 
@@ -43,24 +43,24 @@ class Updates(Protocol):
     """The updates of a family, which the loop calls in their order."""
 
     def update(self, number: int, show: bool) -> Updated:
-        """Sample, score and step; `show`: whether lines of samples are wanted."""
+        """Sample, score and step; `show`: whether to return lines of samples."""
 
     def state(self) -> dict[str, Any]:
-        """JSON that an update needs of those before it."""
+        """State of earlier updates that later ones need; JSON."""
 
     def take_up(self, extra: Mapping[str, Any]) -> None:
-        """Go on from what `state` said; what the engines and the like hold is in place."""
+        """Continue from the result of `state`, after the engines were loaded."""
 
     def finish(self) -> None:
         """Called after the last update; raises TrainingError if nothing was learnt."""
 
 
 class LoopOptions(Protocol):
-    """What the loop reads of a method's options."""
+    """The options of a method that the loop reads."""
 
     @property
     def on_alarm(self) -> Literal["warn", "stop"]:
-        """What an alarm does."""
+        """Action of an alarm."""
 
     @property
     def alarms(self) -> AlarmOptions:
@@ -78,19 +78,21 @@ class LoopOptions(Protocol):
 def check_updates(total: int) -> None:
     """Raise TrainingError for a training without updates."""
     if total == 0:
-        raise TrainingError("zero updates", where="align", do="raise max_steps, total_episodes or num_train_epochs")
+        raise TrainingError(
+            "zero updates", where="align", do="set max_steps, total_episodes or num_train_epochs to a larger value"
+        )
 
 
 class OnlineLoop:
-    """Runs updates, and carries what they have in common: states and lines on disk, alarms that may end the training.
+    """Runs updates, with what all families share: states and lines on disk, alarms that may end the training.
 
     Args:
-        updates: What an update is.
-        engines: What states hold: the engine `policy`, and whatever else must go on where it was.
-        options: Of alarms and samples.
+        updates: The family's updates.
+        engines: What states hold: the engine `policy`, and everything else with a state.
+        options: Options of alarms and samples.
         run: Directories and listeners.
-        total: How many updates there are.
-        config: Has the updates between points of the curves, and the most between states.
+        total: Number of updates.
+        config: Has the number of updates between points of the curves, and the most between states.
     """
 
     def __init__(
@@ -106,11 +108,11 @@ class OnlineLoop:
         self._total, self._config = total, config
         self.history: list[dict[str, float | None]] = []
         self.rings: list[str] = []  # alarms whose condition held at the last update
-        self.alarms: list[dict[str, Any]] = []  # those that were told, as their lines say it
+        self.alarms: list[dict[str, Any]] = []  # reported alarms, as in their lines
         self.files = {name: KeptLines(run, name) for name in ("curves", "samples", "alarms")}
 
     def run_all(self) -> dict[str, float | None]:
-        """All updates that are still to do; returns the last one's figures, `updates`, `episodes` and `alarms`."""
+        """Run the remaining updates; returns the last one's figures, `updates`, `episodes` and `alarms`."""
         states = SavedStates(self._run.work, self._run.warn, self._run.note)
         good = SavedStates(self._run.work / GOOD, note=self._run.note)
         start = self._resume(states)
@@ -145,13 +147,13 @@ class OnlineLoop:
         return bool(self._options.samples) and (step % self._options.samples_steps == 0 or step in (1, self._total))
 
     def record(self, number: int, figures: dict[str, float]) -> None:
-        """Tell the figures of an update; a point of the curves where one is due."""
+        """Report the figures of an update, with a point of the curves if one is due."""
         self._run.progress(number + 1, self._total, "updates", **rounded(figures))
         if (number + 1) % self._config.logging_steps == 0 or number + 1 in (1, self._total):
             self.files["curves"].write(number + 1, figures)
 
     def _ring(self, number: int, figures: dict[str, float | None]) -> None:
-        """Take in an update's figures; an alarm is told when its condition becomes true, not while it stays so."""
+        """Check an update's figures; an alarm is reported when its condition becomes true, not while it stays true."""
         self.history.append(figures)
         found = ringing(self.history, self._options.alarms)
         for alarm in found:
@@ -166,14 +168,14 @@ class OnlineLoop:
         return {**self._work.state(), "history": self.history, "rings": self.rings, "alarms": self.alarms}
 
     def _resume(self, states: SavedStates) -> int:
-        """Take up the newest state; returns the updates that are done."""
+        """Load the newest state; returns the number of finished updates."""
         saved = states.restore(self._engines)
         start = saved.step if saved else 0
         kept = {name: file.forget_after(start) for name, file in self.files.items()}
         if saved:
             extra = saved.extra
             self.history, self.rings = extra["history"], extra["rings"]
-            # a state of an older alignflow has its alarms in their lines alone
+            # a state of an older alignflow has its alarms only in their lines
             self.alarms = extra.get("alarms", kept["alarms"])
             for line in self.alarms:
                 self._run.warn(f"alarm {line['alarm']} at update {line['step']}: {line['text']}")
@@ -181,7 +183,7 @@ class OnlineLoop:
         return start
 
     def _stop(self, number: int, good: SavedStates, last: dict[str, float]) -> dict[str, float | None]:
-        """End at an alarm, with the weights of the last update at which none rang."""
+        """End at an alarm, with the weights of the last update without an alarm."""
         saved = good.restore({"policy": self._engines["policy"]})
         assert saved is not None
         self._run.warn(
@@ -194,7 +196,7 @@ class OnlineLoop:
 
 
 def sample_line(row: Mapping[str, Any], text: str, ended: bool, tokens: int, kl: float) -> dict[str, Any]:
-    """What a line of the table of samples has in every family."""
+    """The common fields of a line in the table of samples."""
     return {"prompt": row["prompt"], "completion": text, "ended": ended, "tokens": tokens, "kl": round(kl, 4)}
 
 
@@ -204,7 +206,7 @@ def shown_scores(scores: Mapping[str, torch.Tensor], index: int) -> dict[str, fl
 
 
 def sums_of_answers(columns: Mapping[str, Sequence[float] | torch.Tensor]) -> dict[str, tuple[float, float]]:
-    """Name -> (sum, count) in this process of figures per answer, those that are NaN left out."""
+    """Name -> (sum, count) in this process of figures per answer, without NaN."""
     found = {}
     for name, values in columns.items():
         column = torch.as_tensor(values, dtype=torch.float64)

@@ -48,14 +48,14 @@ from alignflow.models.trainers.preference_update import PreferenceLearner, prefe
 
 @dataclass(frozen=True)
 class BoundPreference:
-    """A config whose names are all bound; nothing is loaded.
+    """A config with all names resolved; nothing is loaded.
 
     Attributes:
         config: The stage's config.
-        method: Its row.
+        method: Its row of the catalogue.
         options: The method's options.
-        loss: The method's loss with its options, and the pair loss where it has one.
-        sources: Rewards; empty where a judge compares.
+        loss: The method's loss with its options, and the pair loss if it has one.
+        sources: Rewards; empty if a judge compares.
     """
 
     config: AlignConfig
@@ -82,7 +82,7 @@ def train_online_preference(
     """Align the checkpoint `policy` on comparisons of answers that it samples for `prompts`/train.parquet.
 
     States are kept (`state_schedule.py`), and the answers of the update in progress after sampling and after the comparison.
-    Beside the artifact stand curves.jsonl, samples.jsonl and alarms.jsonl. Metrics: the last update's figures by TRL's names,
+    Side files are curves.jsonl, samples.jsonl and alarms.jsonl. Metrics: the last update's figures by TRL's names,
     `updates`, `episodes` (answers of the policy), `updates/skipped` and `alarms`.
 
     Raises:
@@ -137,22 +137,24 @@ def bind(config: AlignConfig) -> BoundPreference:
 
 
 def bound_pair_loss(options: PairedOptions) -> PairLoss:
-    """The loss that `pair_loss` names, with the method's beta and its own options; raises RecipeError for one that needs more than pairs."""
+    """The loss that `pair_loss` names, with the method's beta and its options; raises RecipeError for one that needs more than pairs."""
     where = "align.options.pair_loss"
     row = catalogue.look_up(catalogue.METHODS, options.pair_loss, where)
     fields = row.options.model_fields
     plain = row.family == "pairs" and row.needs == ("logps",) and row.needs_reference and "beta" in fields
     if not plain or row.whole_step or row.reference_tokens or row.live_reference or row.teacher or "stages" in fields:
         raise RecipeError(
-            f"{options.pair_loss!r} is no loss of single pairs with a reference and a beta",
+            f"{options.pair_loss!r} is not a loss of single pairs with a reference and a beta",
             where=where,
-            do="take dpo, ipo, exo, apo_zero or another one that needs log-probabilities alone",
+            do="set it to dpo, ipo, exo, apo_zero or another one that needs only log-probabilities",
         )
     own = {"beta": options.beta}
     if options.soft_labels:
         if "use_soft_labels" not in fields:
             raise RecipeError(
-                f"{options.pair_loss!r} has no soft labels", where="align.options.soft_labels", do="take pair_loss: dpo"
+                f"{options.pair_loss!r} has no soft labels",
+                where="align.options.soft_labels",
+                do="set pair_loss to dpo",
             )
         own["use_soft_labels"] = True
     given = {**options.pair_loss_options, **own}
@@ -160,7 +162,7 @@ def bound_pair_loss(options: PairedOptions) -> PairLoss:
 
 
 def make_comparer(bound: BoundPreference, policy: Path, reward_model: Path | None, run: Run) -> Comparer:
-    """The judge, or the rewards; what needs a language model and names none takes the one that training starts from."""
+    """The judge, or the rewards; a language model that they need and do not name is the one that training starts from."""
     judge = bound.options.judge
     if judge is None:
         return ScoreComparer(WeightedRewards(bound.sources, reward_model, run, policy))
@@ -168,7 +170,7 @@ def make_comparer(bound: BoundPreference, policy: Path, reward_model: Path | Non
 
 
 class PreferenceTraining:
-    """Updates on comparisons, and what they carry from one to the next; `OnlineLoop` runs them."""
+    """Updates on comparisons, and their state; `OnlineLoop` runs them."""
 
     def __init__(
         self,
@@ -194,7 +196,7 @@ class PreferenceTraining:
         )
 
     def update(self, number: int, show: bool) -> Updated:
-        """Answers, verdicts and one step; without a pair that teaches no step, which is said."""
+        """Answers, verdicts and one step; no step, and a warning, if there is no pair to train on."""
         answers = self.buffer.compared(number) or self._compared(number)
         texts = answers.rollouts.texts(self.models.policy.tokenizer)
         repetitions = [repetition(text.split()) for text in texts[: answers.own]]
@@ -208,15 +210,13 @@ class PreferenceTraining:
                 self.opponent.follow(self.models.policy)
         else:
             self.skipped += 1
-            self.run.warn(
-                f"update {number + 1}: none of its comparisons prefers an answer, so that it taught nothing and no step was taken"
-            )
+            self.run.warn(f"update {number + 1}: none of its comparisons prefers an answer, so no step was taken")
         rows = answers.rollouts.rows
         trained = [row for unit in answers.kept for row in answers.pairs[unit].tolist()[: 1 + self.learner.ordered]]
         self.run.count_tokens(sum(len(rows[row]) for row in trained) + int(answers.rollouts.lengths.sum()))
         watched = alarm_figures(sums, f"objective/{HELDOUT}")
         if watched["scores"] is None:
-            watched |= {"heldout": None}  # without a score there is nothing that could rise while the judge falls
+            watched |= {"heldout": None}  # without a score, none can rise while the judge falls
         figures = {**point(sums | stepped), **answers.rollouts.figures} | {
             "beta": self.options.beta,
             "lr": rate if stepped else 0.0,
@@ -230,7 +230,7 @@ class PreferenceTraining:
         return {"stepped": self.stepped, "skipped": self.skipped}
 
     def take_up(self, extra: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.stepped, self.skipped = extra["stepped"], extra["skipped"]
         self.models.generator.sync(self.models.policy.model)
 
@@ -240,7 +240,7 @@ class PreferenceTraining:
             raise TrainingError(
                 f"none of {self.total} updates had a comparison that prefers an answer",
                 where="align",
-                do="look at pairs/ in the curves for the reasons; try another judge or reward, a longer response_length, or a higher "
+                do="see pairs/ in the curves for the reasons; try another judge or reward, a larger response_length, or a higher "
                 "temperature",
             )
 
@@ -272,7 +272,7 @@ class PreferenceTraining:
         return answers
 
     def _sampled(self, update: int) -> tuple[Rollouts, int]:
-        """The answers of this process's share of the update's prompts: the policy's, then the opponent's."""
+        """The answers to this process's shard of the update's prompts: the policy's, then the opponent's."""
         prompts, seed = self.models.prompts, self.config.seed
         share = group.share(prompt_order(len(prompts), update, self.config.batch_size, seed))
         options = as_rollout_options(self.options, self.bound.generations)
@@ -285,7 +285,7 @@ class PreferenceTraining:
         return joined(own, other), len(own.rows)
 
     def _samples(self, answers: ComparedAnswers, texts: list[str]) -> list[dict[str, Any]]:
-        """The first comparisons of the update, for people: the better, or the policy's own, answer and what it met."""
+        """The first comparisons of the update, for samples.jsonl: the better (or the policy's) answer and the other one."""
         rollouts, rows = answers.rollouts, self.models.prompts.rows
         kl = (answers.logps - answers.ref_logps).split(rollouts.lengths.tolist())
         lines: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Who writes the answers that the policy's own are compared with: the policy, the reference, a mixture, a moving average."""
+"""The opponent, whose answers are compared with the policy's: the policy, the reference, a mixture, a moving average."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from alignflow.models.policy import Policy, check_same_vocabulary
 
 @dataclass(frozen=True)
 class Players:
-    """The models that an opponent is made of.
+    """The models for an opponent.
 
     Attributes:
         policy: The model that is aligned.
         reference: The frozen one; None: the policy with its adapter off.
-        options: The method's.
-        runtime: Where everything runs.
+        options: The method's options.
+        runtime: Runtime of all models.
     """
 
     policy: Policy
@@ -39,7 +39,7 @@ class Players:
 
 
 class Opponent(Protocol):
-    """Writes answers. Opponents sample with transformers, whatever engine samples from the policy.
+    """Writes answers. Opponents sample with transformers, even if another engine samples from the policy.
 
     Attributes:
         states: What a training state must hold of it, by name.
@@ -48,8 +48,8 @@ class Opponent(Protocol):
     states: Mapping[str, Kept]
 
     def session(self) -> contextlib.AbstractContextManager[None]:
-        """Sample inside: models that are shared out (ZeRO 3) are whole there. Every process must enter and leave it together; inside,
-        each may ask as often as it likes.
+        """A context to sample in: partitioned models (ZeRO 3) are gathered. Every process must enter and leave it together; inside,
+        each may sample any number of times.
         """
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int]) -> list[Generation]:
@@ -60,12 +60,12 @@ class Opponent(Protocol):
 
 
 class FixedOpponent:
-    """An opponent that is its generator, and follows the policy through it or not at all.
+    """An opponent that only runs a generator, with no state of its own.
 
     Args:
         generator: Samples.
-        models: What it runs.
-        within: Context in which it does.
+        models: The models that it runs.
+        within: Context in which it runs them.
     """
 
     states: Mapping[str, Kept] = {}
@@ -80,7 +80,7 @@ class FixedOpponent:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """Its models are whole inside."""
+        """A context in which its models are gathered."""
         with contextlib.ExitStack() as stack:
             for model in self._models:
                 stack.enter_context(whole(model))
@@ -93,20 +93,20 @@ class FixedOpponent:
         return found
 
     def follow(self, policy: Policy) -> None:
-        """Nothing to do."""
+        """Does nothing."""
 
 
 class AveragedOpponent:
-    """The moving average of what the policy trains, which starts at it: theta' = d theta' + (1 - d) theta after each step.
+    """The moving average of the policy's trainable weights, which starts at them: theta' = d theta' + (1 - d) theta after each step.
 
-    It samples with the policy's own model: the two exchange their weights meanwhile. Of a policy with an adapter it is the average of
-    the adapter's two factors, which is an adapter too; its product is not the average of their products. Each process holds what it
-    holds of the policy (ZeRO 3).
+    It samples with the policy's model: the two swap their weights meanwhile. For a policy with an adapter it is the average of
+    the adapter's two factors, which is an adapter too; its product is not the average of their products. It is partitioned like
+    the policy (ZeRO 3).
 
     Args:
         policy: The policy in training.
         decay: d.
-        runtime: Where it runs.
+        runtime: Its runtime.
     """
 
     def __init__(self, policy: Policy, decay: float, runtime: Runtime):
@@ -119,7 +119,7 @@ class AveragedOpponent:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """The policy's model has the averaged weights inside."""
+        """A context in which the policy's model has the averaged weights."""
         if self._inside:
             yield
             return
@@ -143,7 +143,7 @@ class AveragedOpponent:
             average.copy_(ema_update(average, own_part(parameter), self._decay))
 
     def parts(self) -> Parts:
-        """The averaged weights; of those that each process holds whole, an equal share."""
+        """The averaged weights; those that are not partitioned are sharded evenly."""
         found: Parts = {}
         for name, parameter in self._learning.items():
             values, start = self._average[name], 0
@@ -158,19 +158,19 @@ class AveragedOpponent:
 
     @torch.no_grad()
     def load_parts(self, read: Read) -> None:
-        """Take up what `parts` returned."""
+        """Load what `parts` returned."""
         for name, parameter in self._learning.items():
             values = self._average[name]
             start = own_range(parameter)[0] if is_partitioned(parameter) else 0
             values.copy_(read(name, start, start + len(values)))
 
     def description(self) -> dict[str, Any]:
-        """Nothing beyond what the policy's engine says."""
+        """Nothing besides the settings of the policy's engine."""
         return {}
 
 
 def make_opponent(name: str, players: Players) -> Opponent | None:
-    """The opponent of a name; None where the policy's own further answers are the opponent's."""
+    """The opponent of a name; None if the opponent's answers are further answers of the policy."""
     make = OPPONENTS[name]
     return None if make is None else make(players)
 
@@ -211,4 +211,4 @@ OPPONENTS: Mapping[str, Callable[[Players], Opponent] | None] = {
     "mixture": _mixture,
     "ema": _ema,
 }
-"""Name in a method's row -> what makes the opponent."""
+"""Name in a method's row -> function that makes the opponent."""

@@ -24,7 +24,7 @@ REFERENCE_FILE = "reference_logps"
 
 
 def own_scores(model: Policy, data: dict[str, OfflineRows], per_token: bool, run: Run) -> References:
-    """What the policy says of every answer before training, in every process; an adapter is switched off."""
+    """The policy's scores of every answer before training, in every process; an adapter is switched off."""
     kept = _kept(run)
     if not group.anywhere(kept is None):
         assert kept is not None
@@ -52,7 +52,7 @@ def _of_tensors(found: dict[str, torch.Tensor]) -> References:
 
 
 def _kept(run: Run) -> Path | None:
-    """The file that an earlier start kept: its name has the digest of its bytes. None if there is none that is whole."""
+    """The file of an earlier start, whose name has the digest of its bytes; None if there is no undamaged one."""
     for path in sorted(run.work.glob(f"{REFERENCE_FILE}-*.safetensors")):
         if path.stem == f"{REFERENCE_FILE}-{file_digest(path)}":
             return path
@@ -63,8 +63,8 @@ def _kept(run: Run) -> Path | None:
 
 @torch.no_grad()
 def _scores(policy: Policy, rows: OfflineRows, per_token: bool, run: Run) -> dict[str, torch.Tensor]:
-    """The tensors of `Scores` for one side, in every process. Each process runs its share of the rows; the answers of a row stand in
-    one pass, where they share their prompt, also with the answers to other prompts that stand beside them.
+    """The tensors of `Scores` for one split, in every process. The rows are sharded over the processes; the answers of a row are in
+    one pass, where they share their prompt, also with their mismatched answers.
     """
     count = len(rows.answers)
     starts = np.concatenate([[0], rows.answer_tokens.cumsum()])
@@ -120,7 +120,7 @@ def mismatched_sums(policy: Policy, rows: OfflineRows, places: Sequence[int], ru
 
 @torch.no_grad()
 def answer_sums(policy: Policy, answers: Sequence[EncodedRow], lengths: Sequence[int], run: Run) -> torch.Tensor:
-    """(answers,) fp32, in every process: summed log-probabilities of answers, which are read as their pass comes.
+    """(answers,) fp32, in every process: summed log-probabilities of answers; each is read when its pass runs.
 
     Args:
         policy: The model.

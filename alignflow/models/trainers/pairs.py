@@ -30,8 +30,8 @@ class Pairs:
         positions: (pairs,) int64: the rows of the table that these are.
         soft_label: (pairs,) fp32 P(chosen is better), NaN if there is none.
         margin: (pairs,) fp32 score difference, NaN if there is none.
-        ended: (2, pairs) bool: whether the chosen and the rejected answer end by themselves, which they do where the table does not say.
-        weight: (pairs,) fp32, what each counts in a loss, above 0; None if all count 1.
+        ended: (2, pairs) bool: whether the chosen and the rejected answer end by themselves, the default if the table does not say.
+        weight: (pairs,) fp32, weight of each in a loss, above 0; None if all count 1.
     """
 
     table: Path
@@ -86,12 +86,12 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str
     empty = np.minimum(encoded.completion_lengths["chosen"], encoded.completion_lengths["rejected"]) == 0
     for position in np.flatnonzero(fits & empty)[:1]:
         raise TrainingError(
-            "an answer without a single token",
+            "the answer has no tokens",
             where=f"{stage}, row {encoded.names[int(position)]}",
             do="drop empty answers from the preferences",
         )
     if too_long := int(np.count_nonzero(~fits)):
-        run.warn(f"{too_long} pairs of {path.stem} are over {limit} and were left out")
+        run.warn(f"{too_long} pairs of {path.stem} are over {limit} and were dropped")
     positions = np.flatnonzero(fits)
     soft_label, margin = (
         torch.tensor(encoded.values[name][positions], dtype=torch.float32) for name in ("soft_label", "margin")
@@ -102,13 +102,13 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int, run: Run, stage: str
 
 
 def _weights(encoded: EncodedRows, positions: np.ndarray, stage: str) -> torch.Tensor | None:
-    """(pairs,) fp32 weights; None where every pair has 1 or says nothing, so that its losses are computed without."""
+    """(pairs,) fp32 weights; None if every pair has weight 1 or none, so that losses are computed without weights."""
     found = encoded.values["weight"][positions]
     found = np.where(np.isnan(found), 1.0, found)
     for place in np.flatnonzero(~(np.isfinite(found) & (found > 0)))[:1]:
         raise TrainingError(
-            f"a weight of {found[place]:g}; a pair's weight is above 0",
+            f"the weight is {found[place]:g}; a pair's weight must be above 0",
             where=f"{stage}, row {encoded.names[int(positions[place])]}",
-            do="leave pairs that should not count out of the preferences",
+            do="remove pairs that must not count from the preferences",
         )
     return None if bool(np.all(found == 1.0)) else torch.tensor(found, dtype=torch.float32)

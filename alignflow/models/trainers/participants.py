@@ -1,4 +1,4 @@
-"""Who takes part in a training that samples: names are bound first, then policy, reference, value model and rewards are loaded."""
+"""The models of a training that samples: first resolves all names, then loads policy, reference, value model and rewards."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from alignflow.models.value_model import ValueModel, make_value_model
 
 @dataclass(frozen=True)
 class Bound:
-    """A config whose names are all bound; nothing is loaded.
+    """A config with all names resolved; nothing is loaded.
 
     Attributes:
         config: The stage's config.
         method: Its row of the catalogue.
         options: The method's options.
-        needs_values: Whether the estimator works on a value model.
+        needs_values: Whether the estimator needs a value model.
         estimator: The advantage estimator.
         loss: The policy loss.
         sources: The rewards.
@@ -59,7 +59,7 @@ class Bound:
 
     @property
     def prompts_per_update(self) -> int:
-        """Prompts of one update, all processes together."""
+        """Prompts of one update, over all processes."""
         return self.config.batch_size // self.options.num_generations
 
     @property
@@ -86,13 +86,13 @@ def bind(config: AlignConfig) -> Bound:
             config.batch_size < options.num_mini_batches,
             "num_mini_batches",
             f"{options.num_mini_batches} mini-batches of {config.batch_size} answers",
-            "lower it, or raise align.batch_size",
+            "set it to a smaller value, or align.batch_size to a larger one",
         ),
         (
             options.adaptive_kl and config.batch_size * LARGEST_CHANGE >= options.kl_horizon,
             "kl_horizon",
             f"with {config.batch_size} answers per update one update could take kl_coef to 0 or below",
-            f"raise it over {config.batch_size * LARGEST_CHANGE:g}; it is usually many updates' answers",
+            f"set it to more than {config.batch_size * LARGEST_CHANGE:g}; usually it covers the answers of many updates",
         ),
     ):
         if wrong:
@@ -123,17 +123,17 @@ def total_updates(bound: Bound, prompts: int) -> int:
 
 @dataclass
 class Participants:
-    """Everything that is loaded.
+    """The loaded models and data.
 
     Attributes:
         policy: The model that is aligned.
-        reference: The frozen model of the KL penalty; None: the policy with its adapter switched off.
-        generator: Samples from the policy itself, by the engine of the config.
+        reference: The frozen model of the KL penalty; None: the policy with its adapter off.
+        generator: Samples from the policy itself, with the engine of the config.
         rewards: The sources of scores.
         watcher: The held-out judge; None without one.
-        prompts: What answers are sampled for.
-        learner: What takes steps.
-        engines: policy, and value where there is a value model.
+        prompts: The prompts to sample answers for.
+        learner: Takes optimizer steps.
+        engines: policy, and value if there is a value model.
     """
 
     policy: Policy
@@ -158,12 +158,12 @@ class Participants:
         return reference_logps(self.policy, self.reference, rows, temperature)
 
     def close(self) -> None:
-        """Give everything back but the policy."""
+        """Free everything but the policy."""
         self._stack.close()
 
 
 def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) -> Participants:
-    """Load all models and data; raises ModelError, RecipeError or TrainingError for what cannot be used."""
+    """Load all models and data; raises ModelError, RecipeError or TrainingError for inputs that cannot be used."""
     options, runtime = bound.options, run.runtime
     path, reward_model = paths["policy"], paths["reward_model"]
     assert path is not None and paths["prompts"] is not None
@@ -173,7 +173,7 @@ def load_participants(bound: Bound, paths: Mapping[str, Path | None], run: Run) 
         raise RecipeError(
             f"{bound.config.batch_size} answers per update are too few for {group.size()} processes and {options.num_mini_batches} mini-batches",
             where="align.batch_size",
-            do="raise it, or lower engine.processes",
+            do="set it to a larger value, or engine.processes to a smaller one",
         )
     stack = ExitStack()
     policy = load_learner(path, bound.config, runtime, in_parts=True)
@@ -226,7 +226,7 @@ def _demonstrations(bound: Bound, policy: Policy, paths: Mapping[str, Path | Non
     path = paths["demonstrations"]
     if path is None:
         raise RecipeError(
-            "the ptx term needs demonstrations", where="align.options.ptx_coefficient", do="give data.demonstrations"
+            "the ptx term needs demonstrations", where="align.options.ptx_coefficient", do="set data.demonstrations"
         )
     _, rows = read_rows(
         path / "train.parquet", policy.tokenizer, bound.config.max_length, run, context_of(policy.model)

@@ -1,4 +1,4 @@
-"""Which rows this process runs in which forward pass: a function of lengths alone, so that all processes agree unasked."""
+"""Assigns rows to processes and forward passes: a function of lengths, so that all processes agree without communication."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Pass:
 
     Attributes:
         rows: Positions of its rows.
-        counts: False for one that only keeps step with other processes (under ZeRO 2 and 3 each pass is a conversation
-            of all of them): its loss is multiplied by 0, and its figures are left out.
+        counts: False for a pass that only matches the number of other processes (under ZeRO 2 and 3 all processes communicate in
+            each pass): its loss is multiplied by 0, and its figures are dropped.
     """
 
     rows: list[int]
@@ -24,7 +24,7 @@ class Pass:
 
 
 def deal(lengths: Sequence[int], processes: int) -> list[list[int]]:
-    """Positions of rows for each process, so that their tokens are about equal: the longest first, to whom has least.
+    """Positions of rows for each process, so that their tokens are about equal: the longest first, to the process with the fewest.
 
     Each process's positions are in order. With one process it has all of them.
     """
@@ -38,7 +38,7 @@ def deal(lengths: Sequence[int], processes: int) -> list[list[int]]:
 
 
 def passes(lengths: Sequence[int], micro_batch_tokens: int) -> list[Pass]:
-    """This process's forward passes over rows of these lengths: as many as every other process has.
+    """This process's forward passes over rows of these lengths: every process has the same number.
 
     A process that has fewer repeats the shortest row, without counting it.
     """

@@ -16,7 +16,7 @@ SAMPLED, COMPARED = 0, 1
 
 
 class PreferenceBuffer:
-    """Each process has its own answers; those that another number of processes left are not taken up."""
+    """Each process has its own answers; answers from a run with another number of processes are not used."""
 
     def __init__(self, run: Run):
         self._states = SavedStates(run.work / "rollouts", note=run.note)
@@ -46,13 +46,13 @@ class PreferenceBuffer:
         extra = self._found.extra if self._found else {}
         if (
             extra.get("update", -1) > update
-        ):  # of a killed run that was ahead of the state: its weights may differ by rounding
+        ):  # from a killed run that was ahead of the state: its weights may differ by rounding
             self._states.forget(lambda step: step > 2 * update + 1)
             self._found, extra = None, {}
         fits = extra.get("update") == update and extra.get("processes") == group.size()
         return self._found.tensors if self._found and fits and extra.get("phase", -1) >= phase else None
 
     def _save(self, update: int, phase: int, tensors: Mapping[str, torch.Tensor], scores: list[str]) -> None:
-        self._found = None  # what a killed run left is used up
+        self._found = None  # the files of a killed run are used once
         extra = {"update": update, "phase": phase, "processes": group.size(), "scores": scores}
         self._states.save(2 * update + phase, {}, extra, tensors)

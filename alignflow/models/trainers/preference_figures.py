@@ -21,10 +21,10 @@ def comparison_sums(
     """Name -> (sum, count) in this process; see `docs/methods/online_preference.md` for the names.
 
     Args:
-        answers: The update's.
-        repetitions: Of each of the policy's own answers.
+        answers: The update's answers.
+        repetitions: Repetition of each of the policy's answers.
         beta: Weight of the KL in `objective/non_score_reward`.
-        ordered: Whether the better answer stands first in a pair, so that there is a margin.
+        ordered: Whether the better answer is first in a pair, so that there is a margin.
     """
     own, lengths = answers.own, answers.rollouts.lengths
     kl = padded(answers.logps - answers.ref_logps, lengths).sum(1)[:own].double()
@@ -56,7 +56,7 @@ def comparison_sums(
         sums |= sampling_mismatch(answers.logps[drawn], answers.rollouts.behaviour_logps[drawn])
     for name, values in answers.scores.items():
         sums |= _with_squares(_shown(name), values[:own])
-    share = 1.0 / group.size()  # a total, not a mean: the shares of all processes add up to 1
+    share = 1.0 / group.size()  # a total, not a mean: the parts of all processes add up to 1
     return sums | {"episodes": (float(own), share)}
 
 

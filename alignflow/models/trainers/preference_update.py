@@ -27,17 +27,17 @@ ComparedLoss = Callable[[Any], LossOutput]
 
 @dataclass(frozen=True)
 class PreferenceLearner:
-    """What takes a step.
+    """Takes optimizer steps.
 
     Attributes:
         policy: The model that is aligned.
         engine: Its engine.
         loss: The method's loss.
-        ordered: Whether it takes pairs; else the first answer of each pair alone.
+        ordered: Whether it uses pairs; otherwise only the first answer of each pair.
         soft: Whether a pair's P(chosen is better) reaches the loss.
-        temperature: Of the log-probabilities.
-        importance: For a policy gradient, how it weighs answers that another engine drew; None for losses of pairs, which no sampling
-            probability enters.
+        temperature: Temperature of the log-probabilities.
+        importance: For a policy gradient, how to weight answers that another engine drew; None for losses of pairs, which do not depend on
+            sampling probabilities.
     """
 
     policy: Policy
@@ -52,7 +52,7 @@ class PreferenceLearner:
 def preference_step(
     learner: PreferenceLearner, answers: ComparedAnswers, rate: float, where: str
 ) -> dict[str, tuple[float, float]]:
-    """One step on the pairs that teach; returns name -> (sum, count) of its figures over all processes.
+    """One step on the pairs to train on; returns name -> (sum, count) of its figures over all processes.
 
     Without a pair in any process nothing happens, and nothing is returned. The loss is divided by the pairs of all processes.
 
@@ -63,7 +63,7 @@ def preference_step(
     total = int(group.sum_all({"pairs": float(len(kept))})["pairs"])
     if not total:
         return {}
-    units = kept or [0]  # a process without any runs along, and counts nothing
+    units = kept or [0]  # a process without any runs a pass that does not count
     members = [answers.pairs[unit].tolist()[: 2 if learner.ordered else 1] for unit in units]
     lengths = [sum(len(answers.rollouts.rows[row]) for row in rows) for rows in members]
     drawn = _drawn_elsewhere(learner.importance, answers)
@@ -93,7 +93,7 @@ def preference_step(
 
 
 def _drawn_elsewhere(options: ImportanceOptions | None, answers: ComparedAnswers) -> Importance | None:
-    """What the engine's log-probabilities say of the tokens of the policy's answers; None where it gave none, or the loss needs none."""
+    """Importance weights of the policy's tokens from the engine's log-probabilities; None if it gave none, or the loss needs none."""
     behaviour = answers.rollouts.behaviour_logps
     if options is None or behaviour is None:
         return None
@@ -109,7 +109,7 @@ def _batch(
     units: Sequence[int],
     members: Sequence[Sequence[int]],
 ) -> OrderedBatch | OfflineBatch:
-    """The units' answers with what the policy says of them now."""
+    """The units' answers with the current policy's statistics."""
     rows = [row for unit in members for row in unit]
     statistics = learner.policy.token_statistics(
         [answers.rollouts.rows[row] for row in rows], ("logps",), temperature=learner.temperature
@@ -120,7 +120,7 @@ def _batch(
     weights = {} if drawn is None else {"importance_weights": drawn.weights[own].to(device)}
     tokens, per_unit = answers.rollouts.lengths[places], 2 if learner.ordered else 1
     sums = torch.zeros(len(rows), dtype=ref_logps.dtype, device=device)
-    # A unit that only runs along may have no verdict: nothing of it counts, and 0 times NaN would.
+    # A unit that does not count may have no verdict, and 0 times NaN would be NaN.
     probability = answers.log_odds[torch.tensor(units)].sigmoid().nan_to_num(0.5).to(device, torch.float32)
     probability = probability.repeat_interleave(per_unit)
     batch = OfflineBatch(

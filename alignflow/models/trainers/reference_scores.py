@@ -1,4 +1,4 @@
-"""The data of an offline method with what a frozen reference says of it: read once, checked to belong together."""
+"""The data of an offline method with the scores of a frozen reference: read once, and checked to belong together."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ NOUNS = {
     "demonstrations": "demonstrations",
 }
 ABOUT = "reference.json"
-ROWS_AT_ONCE = 1024  # the log-probabilities of each token stand beside the sums
+ROWS_AT_ONCE = 1024  # each row has the log-probabilities of all tokens
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a reference says of the answers of one side, in the order of `OfflineRows.answers`. All fp32, nats.
+    """A reference's scores of the answers of one split, in the order of `OfflineRows.answers`. All fp32, nats.
 
     Attributes:
         sums: (answers,): sums of log-probabilities.
@@ -51,12 +51,12 @@ class Scores:
 
 
 References = dict[str, Scores]
-"""`train`, `heldout` -> the scores of that side."""
+"""`train`, `heldout` -> the scores of that split."""
 
 
 @dataclass(frozen=True)
 class Fed:
-    """The data that a family learns from: its kind, and the directory of its table's sides."""
+    """The data that a family learns from: its kind, and the directory of its splits."""
 
     family: str
     kind: str
@@ -64,22 +64,22 @@ class Fed:
 
 
 def fed_by(family: str, given: Mapping[str, Path | None], stage: str) -> Fed:
-    """The data that a family learns from: of several that are given the most direct one, as the catalogue has them.
+    """The data that a family learns from: of several inputs the most direct one, in the catalogue's order.
 
     Raises:
-        TrainingError: none that it can read is given.
+        TrainingError: there is no input that it can read.
     """
     kinds = [feed.kind for feed in catalogue.FAMILIES[family].feeds]
     for kind in kinds:
         if (directory := given.get(kind)) is not None:
             return Fed(family, kind, directory)
-    raise TrainingError(f"no {NOUNS[kinds[0]]} to learn from", where=stage, do=f"give {' or '.join(kinds)}")
+    raise TrainingError(f"no {NOUNS[kinds[0]]} to learn from", where=stage, do=f"use {' or '.join(kinds)}")
 
 
 def read_sides(
     fed: Fed, policy: Policy, max_length: int, run: Run, stage: str, mismatched: bool = False
 ) -> dict[str, OfflineRows]:
-    """Both sides of the data of a family; with `mismatched` each answer has beside it one of another prompt.
+    """Both splits of the data of a family; with `mismatched` each answer also has one of another prompt.
 
     Raises:
         TrainingError: nothing is left to learn from.
@@ -92,30 +92,32 @@ def read_sides(
     }
     if not len(sides["train"]):
         raise TrainingError(
-            f"no {NOUNS[fed.kind]} to learn from", where=stage, do="raise align.max_length, or give or label more data"
+            f"no {NOUNS[fed.kind]} to learn from",
+            where=stage,
+            do="set align.max_length to a larger value, or use or label more data",
         )
     if mismatched:
         longest, _ = room(max_length, context, "max_length")
         sides = {side: rows.with_mismatched(longest) for side, rows in sides.items()}
         if lonely := sum(int((rows.mismatched < 0).sum()) for rows in sides.values()):
             run.warn(
-                f"{lonely} answers have no answer of another prompt near them that fits in max_length: they say nothing about the KL"
+                f"{lonely} answers have no answer of another prompt near them that fits in max_length: they are not in the estimate of the KL"
             )
     return sides
 
 
 def mismatched_rows(rows: OfflineRows) -> Sequence[EncodedRow]:
-    """The answers of other prompts that `rows` has, in the order of its answers; none if nothing asks for them."""
+    """The answers of other prompts that `rows` has, in the order of its answers; none if the method does not need them."""
     return [] if rows.mismatched is None else mismatched_at(rows, np.flatnonzero(rows.mismatched >= 0))
 
 
 def mismatched_at(rows: OfflineRows, places: np.ndarray) -> Sequence[EncodedRow]:
-    """The answers of other prompts of the answers at `places`, which all have one; each is read when it is asked for."""
+    """The answers of other prompts of the answers at `places`, which all have one; each is read on access."""
     return Picked(places, _Mismatched(rows))
 
 
 class _Mismatched:
-    """The answer of another prompt, by the position of the answer that it stands beside."""
+    """The answer of another prompt, by the position of the answer that it belongs to."""
 
     def __init__(self, rows: OfflineRows):
         self._rows = rows
@@ -139,7 +141,7 @@ def read_references(directory: Path, data: dict[str, OfflineRows], per_token: bo
     """The scores that `compute_reference` wrote, for the same answers.
 
     Raises:
-        TrainingError: they are of other answers, or of other tokens.
+        TrainingError: they belong to other answers, or to other tokens.
     """
     return {side: _read(directory / f"{side}.parquet", rows, per_token) for side, rows in data.items()}
 
@@ -156,7 +158,7 @@ def _read(path: Path, rows: OfflineRows, per_token: bool) -> Scores:
     same = same and (not per_token or len(tokens) == int(rows.answer_tokens.sum()))
     if not same or next(expected, None) is not None:
         raise TrainingError(
-            "the reference's log-probabilities are of other rows or of other tokens",
+            "the reference's log-probabilities belong to other rows or other tokens",
             where=str(path),
             do="compute them from the same data, with the same tokenizer and max_length",
         )

@@ -22,7 +22,7 @@ from alignflow.models.trainers.reward_rows import RewardRows, check_rows, read_r
 from alignflow.models.trainers.row_weights import denominators, weighed
 
 BOOTSTRAP = 500_009
-"""Keeps the draw of a bootstrap sample apart from the orders of the epochs, which the same seed draws."""
+"""Makes the draw of a bootstrap sample independent of the orders of the epochs, which the same seed draws."""
 
 
 def train_reward(
@@ -34,7 +34,7 @@ def train_reward(
     rankings: Path | None = None,
     run: Run,
 ) -> dict[str, float | None]:
-    """Train a reward model on train.parquet of the data that is given, on the backbone of the checkpoint `base`.
+    """Train a reward model on train.parquet of the given data, on the backbone of the checkpoint `base`.
 
     Metrics: `loss` of the last logged steps, and on heldout.parquet those of `evaluate_reward`.
 
@@ -47,7 +47,7 @@ def train_reward(
         run: Where to write.
 
     Raises:
-        TrainingError: the loss cannot learn from the data that is given, no rows, zero steps, or a loss that is not finite.
+        TrainingError: the loss cannot learn from the given data, no rows, zero steps, or a loss that is not finite.
     """
     given = {"preferences": preferences, "unpaired": unpaired, "rankings": rankings}
     kind, directory = next(
@@ -57,7 +57,7 @@ def train_reward(
         raise TrainingError(
             f"reward.loss {config.loss} learns from {config.about_loss.what}",
             where="reward",
-            do=f"give {' or '.join(config.about_loss.kinds)}",
+            do=f"use {' or '.join(config.about_loss.kinds)}",
         )
     group.join(run.runtime)
     reward = build_reward_model(base, run.runtime, config)
@@ -69,7 +69,9 @@ def train_reward(
     if not len(rows):
         what = config.about_loss.what
         raise TrainingError(
-            f"no {what} to learn from", where="reward", do="raise reward.max_length, or label more candidates"
+            f"no {what} to learn from",
+            where="reward",
+            do="set reward.max_length to a larger value, or label more candidates",
         )
     engine = make_engine(reward.model, config, run.runtime)
     if config.bootstrap:
@@ -104,13 +106,13 @@ def bootstrap_sample(count: int, seed: int) -> list[int]:
 
 @torch.no_grad()
 def evaluate_reward(reward: Scorer, rows: RewardRows, run: Run) -> dict[str, float | None]:
-    """Figures on held-out rows; None if there are no rows, or where the loss has no such figure.
+    """Figures on held-out rows; None if there are no rows, or if the loss has no such figure.
 
     - `eval_loss`: the mean over rows, weighted as in training.
     - `eval_accuracy` (a tie is half): of pairs and of lists the share of pairs in the right order, of labelled answers the share
       whose score has the label's sign; with its 95% Wilson interval `eval_accuracy/low` and `/high`. The interval counts a list
       as one observation, since the pairs of a list share answers. A regression has none.
-    - `eval_margin`: the mean score difference of pairs (of a list the mean over its pairs); pairs and lists alone.
+    - `eval_margin`: the mean score difference of pairs (of a list the mean over its pairs); only for pairs and lists.
     - `eval_pearson`: the correlation of scores and targets of a regression; None if either is constant.
     - `eval_pairs`, `eval_lists` or `eval_answers`: how many rows there were.
     """
@@ -134,7 +136,7 @@ def evaluate_reward(reward: Scorer, rows: RewardRows, run: Run) -> dict[str, flo
 
 
 def _held_out_sums(reward: Scorer, rows: RewardRows, run: Run) -> tuple[dict[str, float], torch.Tensor]:
-    """Sums over all processes: losses, margins, right comparisons; and the score of each row, where the loss has one per row."""
+    """Sums over all processes: losses, margins, right comparisons; and the score of each row, if the loss has one per row."""
     sums, scores = {"loss": 0.0}, torch.zeros(len(rows), dtype=torch.float64)
     for own in passes(rows.lengths, run.runtime.micro_batch_tokens):
         output = rows.loss(reward, own.rows)
@@ -150,7 +152,7 @@ def _held_out_sums(reward: Scorer, rows: RewardRows, run: Run) -> tuple[dict[str
 
 
 def pearson(scores: torch.Tensor, targets: torch.Tensor) -> float | None:
-    """Pearson's correlation of two series (rows,); None for fewer than two rows, and where one is constant."""
+    """Pearson's correlation of two series (rows,); None for fewer than two rows, and if one is constant."""
     pair = np.stack([scores.double().numpy(), targets.double().numpy()])
     if pair.shape[1] < 2 or (pair == pair[:, :1]).all(1).any():
         return None

@@ -1,4 +1,4 @@
-"""The rows that a reward model learns from, by loss: which answers a row has, and what their scores cost."""
+"""The rows that a reward model learns from, by loss: which answers a row has, and the loss of their scores."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ Loss = Callable[[Scorer, list[int]], LossOutput]
 
 @dataclass(frozen=True)
 class RewardRows:
-    """One side of the data.
+    """One split of the data.
 
     Attributes:
         noun: What a row is, for the model card and the names of figures: pairs, lists or answers.
         lengths: Tokens of each row in a forward pass.
         ids: Names of the rows.
         loss: Their loss.
-        comparisons: (rows,) how many comparisons of two answers, or signs of one, the accuracy of a row is a mean of.
-        targets: (rows,) what the scores of a regression should be; None for other losses.
+        comparisons: (rows,) number of comparisons of two answers, or signs of one, in the mean of a row's accuracy.
+        targets: (rows,) target scores of a regression; None for other losses.
         parts: Whether a row is a part of a row of its table, and is called NAME/PART.
-        weight: (rows,) fp32, above 0: what a row counts in the loss and in its denominator; None if all count 1.
+        weight: (rows,) fp32, above 0: weight of a row in the loss and in its denominator; None if all count 1.
     """
 
     noun: str
@@ -74,7 +74,7 @@ class RewardRows:
 
 
 def read_reward_rows(config: RewardConfig, kind: str, path: Path, reward: Reader, run: Run) -> RewardRows:
-    """The rows of a table of `kind` for the config's loss; what does not fit is left out and counted in a warning.
+    """The rows of a table of `kind` for the config's loss; rows that do not fit are dropped and counted in a warning.
 
     Every process of a stage must call it.
 
@@ -112,7 +112,7 @@ def _of_lists(data: OfflineRows, config: RewardConfig) -> RewardRows:
 
 
 def strict_pairs(data: OfflineRows) -> list[int]:
-    """How many pairs of different scores each list has; lists stay apart, since all of them as one grid grow with the longest one's square."""
+    """How many pairs of different scores each list has; computed list by list, since one grid of all would grow with the square of the longest."""
     scores, found = data.score.numpy()[data.members], []  # type: ignore[union-attr]
     for first, last in zip(data.starts[:-1], data.starts[1:], strict=True):
         equal = np.unique(scores[first:last], return_counts=True)[1]
@@ -143,7 +143,7 @@ def _scores(reward: Scorer, data: OfflineRows, rows: list[int]) -> tuple[torch.T
 
 
 def check_rows(table: Path, kind: str, names: Collection[str], count: int) -> list[ScoredRow]:
-    """Rows whose scores are stored beside the model: the first `count` answers of the rows `names` of a table of `kind`, in its order."""
+    """Rows whose scores are stored with the model: the first `count` answers of the rows `names` of a table of `kind`, in its order."""
     rows: list[ScoredRow] = []
     for row in (row for batch in table_batches(table, 1024) for row in batch):
         if row["id"] in names:

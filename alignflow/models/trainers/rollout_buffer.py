@@ -16,7 +16,7 @@ SAMPLED, SCORED = 0, 1
 
 
 class RolloutBuffer:
-    """Each process has its own answers; those that another number of processes left are not taken up."""
+    """Each process has its own answers; answers from a run with another number of processes are not used."""
 
     def __init__(self, run: Run):
         self._states = SavedStates(run.work / "rollouts", note=run.note)
@@ -48,7 +48,7 @@ class RolloutBuffer:
         extra = self._extra
         if (
             extra.get("update", -1) > update
-        ):  # of a killed run that was ahead of the state: its weights may differ by rounding
+        ):  # from a killed run that was ahead of the state: its weights may differ by rounding
             self._states.forget(lambda step: step > 2 * update + 1)
             self._found, extra = None, {}
         fits = (
@@ -57,13 +57,13 @@ class RolloutBuffer:
         return self._found.tensors if fits and self._found else None
 
     def _save(self, update: int, phase: int, tensors: dict[str, torch.Tensor], parts: list[str]) -> None:
-        self._found = None  # what a killed run left is used up
+        self._found = None  # the files of a killed run are used once
         extra = {"update": update, "phase": phase, "processes": group.size(), "parts": parts}
         self._states.save(2 * update + phase, {}, extra, tensors)
 
 
 class RolloutsAhead:
-    """The answers of a next update, drawn before the present one trained: kept until the training cannot go back before that update."""
+    """The answers of a next update, drawn before the training of the present one: kept until the training cannot go back before that update."""
 
     def __init__(self, run: Run):
         self._states = SavedStates(run.work / "rollouts-ahead", note=run.note, kept=None)
@@ -80,7 +80,7 @@ class RolloutsAhead:
         return rollouts if known == place else None
 
     def keep(self, update: int, place: int, rollouts: Rollouts) -> None:
-        """Commit answers, and forget those of updates that are done in the oldest state of the training."""
+        """Commit answers, and remove those of updates that are finished in the oldest state of the training."""
         extra = {"update": update, "place": place, "processes": group.size()}
         self._states.save(update, {}, extra, rollouts.tensors())
         oldest = group.gather(min(self._trained.steps(), default=0))[0]

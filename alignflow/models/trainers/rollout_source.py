@@ -1,8 +1,8 @@
-"""Where an update's answers come from: what a killed run left on disk, what was sampled ahead, or the sampler now.
+"""The source of an update's answers: files of a killed run, answers sampled ahead, or the sampler now.
 
-With `rollout_ahead: 1` the answers of update t + 1 are drawn by the weights that update t begins with, whatever the timing: an
-engine in a process of its own draws them while update t trains, the policy's own model before that. They are on disk before the
-state after update t is, so that a kill loses none.
+With `rollout_ahead: 1` the answers of update t + 1 are always drawn with the weights that update t begins with: an
+engine in a separate process draws them while update t trains, the policy itself before that. They are on disk before the
+state after update t, so that a kill loses none.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class RolloutSource:
 
     Args:
         sampler: Samples from the policy.
-        prompts: What answers are sampled for.
-        options: The method's.
+        prompts: The prompts to sample answers for.
+        options: The method's options.
         per_update: Prompts of one update, of all processes.
-        seed: Of prompts' order and answers.
+        seed: Seed of the prompts' order and the answers.
         total: Updates of the run.
-        run: Has the directory of what is kept.
+        run: Has the directory of kept answers.
     """
 
-    def __init__(  # noqa: PLR0913 (what rollouts depend on)
+    def __init__(  # noqa: PLR0913 (rollouts depend on each)
         self,
         sampler: LiveSampler,
         prompts: Prompts,
@@ -53,12 +53,12 @@ class RolloutSource:
         self._drawing: tuple[int, int, _Drawing] | None = None
 
     def rollouts(self, update: int, place: int | None = None) -> Rollouts:
-        """The answers of an update, on disk when this returns; those of the next one are begun where they are drawn ahead.
+        """The answers of an update, on disk when this returns; those of the next one are started if they are drawn ahead.
 
-        `place`: which stretch of the stream of prompts they answer; empty: the update's number, as where each takes one.
+        `place`: position in the stream of prompts; empty: the update's number, if each update uses one round.
 
         Raises:
-            TrainingError: the engine that samples does not compute what the trainer does.
+            TrainingError: the results of the engine that samples differ from the trainer's.
         """
         place = update if place is None else place
         found = self.buffer.rollouts(update)
@@ -70,11 +70,11 @@ class RolloutSource:
         return found
 
     def more(self, place: int) -> Rollouts:
-        """Further answers for an update, for the prompts of another stretch; not kept."""
+        """Further answers for an update, for the prompts of another position; not kept."""
         return self._sampled(place, 0)
 
     def settle(self) -> None:
-        """Have what is drawn ahead on disk; call it before the state after the update is saved."""
+        """Write the answers drawn ahead to disk; call it before the state after the update is saved."""
         if self._drawing is not None and self._kept is not None:
             update, place, drawing = self._drawing
             self._drawing = None
@@ -83,14 +83,14 @@ class RolloutSource:
     def _late(self, update: int, place: int) -> Rollouts:
         if self._kept is not None and update:
             self._run.warn(
-                f"answers of update {update + 1} that were drawn ahead are not there, or those of other prompts or another number of "
-                "processes: they are drawn by the present weights"
+                f"answers of update {update + 1} that were drawn ahead are missing, or belong to other prompts or another number of "
+                "processes: they are drawn with the present weights"
             )
         return self._sampled(place, 0)
 
     def _begin(self, update: int, place: int) -> None:
         assert self._kept is not None
-        if self._kept.rollouts(update, place) is not None:  # a killed run drew them
+        if self._kept.rollouts(update, place) is not None:  # drawn by a killed run
             return
         self._drawing = update, place, _Drawing(lambda: self._sampled(place, 1), self._sampler)
 
@@ -111,7 +111,7 @@ class RolloutSource:
 
 
 class _Drawing:
-    """Answers that are being drawn by the weights of now: beside the training in a thread, which waits for another process, or at once."""
+    """Answers drawn with the current weights: in a thread that waits for another process while the training runs, or at once."""
 
     def __init__(self, draw: Callable[[], Rollouts], sampler: LiveSampler):
         self._found: Rollouts | None = None
@@ -127,7 +127,7 @@ class _Drawing:
                 self._found = draw()
 
     def result(self) -> Rollouts:
-        """The answers, once they are there; raises what drawing them raised."""
+        """Wait for the answers; raises the error of drawing them."""
         if self._thread is not None:
             self._thread.join()
         self._session.close()
@@ -139,5 +139,5 @@ class _Drawing:
     def _draw(self, draw: Callable[[], Rollouts]) -> None:
         try:
             self._found = draw()
-        except BaseException as error:  # noqa: BLE001 (raised again by whoever wants the result)
+        except BaseException as error:  # noqa: BLE001 (raised again when the result is read)
             self._error = error

@@ -1,4 +1,4 @@
-"""How long a row may be that trains: as the config says, and never longer than the model's context."""
+"""The longest row of a training: the config's limit, and at most the model's context."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any
 
 
 def context_of(model: Any) -> int | None:
-    """Tokens of the context that a model of transformers was made for; None if its config names none."""
+    """Tokens of the context of a model of transformers; None if its config has none."""
     return getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None) or None
 
 
 def room(max_length: int, context: int | None, field: str) -> tuple[int, str]:
-    """The longest row in tokens, and for messages what sets that limit.
+    """The longest row in tokens, and the name of that limit for messages.
 
-    Beyond its context a model with learned positions fails, and one with rotary positions trains on positions that it will
-    never be asked about.
+    Beyond its context a model with learned positions fails, and one with rotary positions trains on positions that are
+    never used later.
 
     Args:
-        max_length: Of the config.
+        max_length: The config's limit.
         context: The model's, or None.
         field: Name of the config's field.
     """

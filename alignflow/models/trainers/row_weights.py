@@ -1,4 +1,4 @@
-"""What rows count in a loss: a row of weight 2 counts as the same row twice, in the sum and in what it is divided by."""
+"""Weights of rows in a loss: a row of weight 2 counts as the same row twice, in the sum and in the denominator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def denominators(weight: torch.Tensor | None, count: int) -> list[float]:
-    """(rows,): what each row adds to the denominator of an optimizer step; 1 if nothing weighs."""
+    """(rows,): what each row adds to the denominator of an optimizer step; 1 if there are no weights."""
     return [1.0] * count if weight is None else weight.tolist()
 
 
@@ -18,7 +18,7 @@ def token_denominators(weight: torch.Tensor | None, tokens: Sequence[float]) -> 
 
 
 def weighed(values: torch.Tensor, weight: torch.Tensor | None, rows: Sequence[int] | torch.Tensor) -> torch.Tensor:
-    """Losses of some rows, (n,), times their weights; the very same tensor where nothing weighs.
+    """Losses of some rows, (n,), times their weights; the same tensor if there are no weights.
 
     Args:
         values: One loss for each of `rows`, in their order.

@@ -1,4 +1,4 @@
-"""How the probabilities of the engine that samples differ from those that the trainer computes, by TRL's names."""
+"""Differences between the sampling engine's and the trainer's probabilities, by TRL's names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sampling_mismatch(logps: torch.Tensor, behaviour_logps: torch.Tensor) -> dic
 
 
 def mismatch_sums(differences: torch.Tensor, ratios: torch.Tensor) -> dict[str, tuple[float, float]]:
-    """Name -> (sum, count) in this process; the largest and the smallest are those of all processes. Every process must call it.
+    """Name -> (sum, count) in this process; the largest and the smallest are over all processes. Every process must call it.
 
     Args:
         differences: (N,) absolute differences of the log-probabilities, nats.
@@ -38,6 +38,6 @@ def mismatch_sums(differences: torch.Tensor, ratios: torch.Tensor) -> dict[str, 
     for name, (values, end) in ends.items():
         own = [end(values.tolist())] if len(values) else []
         known = [value for values_there in group.gather(own) for value in values_there]
-        # The same in every process: the sums over processes then have it as their mean.
+        # The same in every process, so that the mean over processes is this value.
         sums[name] = (end(known), 1.0) if known else (0.0, 0.0)
     return sums

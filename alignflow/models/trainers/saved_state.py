@@ -1,8 +1,8 @@
-"""Training states on disk: safetensors and JSON, each committed by one rename, so that a kill loses no whole one.
+"""Training states on disk: safetensors and JSON, each committed by one rename, so that a kill loses no complete one.
 
-A state is a directory in which every process has written its own share, `ENGINE-00000.safetensors` and so on: none
-ever holds the whole. Any number of processes can read it, each what it then holds. `seal.json` has the digest of every
-file: a state whose bytes changed on disk is not taken up.
+A state is a directory in which every process writes its shard, `ENGINE-00000.safetensors` and so on: no process
+holds the whole state. Any number of processes can read it, each its new shard. `seal.json` has the digest of every
+file: a state whose bytes changed on disk is not loaded.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from alignflow.models.engines.parts import Parts
 
 KEPT = 2
 STATE = "state.json"
-PROCESS = "process"  # beside the names of engines
+PROCESS = "process"  # next to the names of engines
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What stands beside the engines' weights and optimizer states.
+    """The part of a state besides the engines' weights and optimizer states.
 
     Attributes:
-        step: Steps that were done.
-        extra: JSON: controllers, positions, whatever a trainer needs to go on.
-        tensors: Named tensors of the trainer, for example a buffer of rollouts; each process has its own. Where the
-            state is another number of processes', it is empty.
+        step: Number of finished steps.
+        extra: JSON: controllers, positions, everything that a trainer needs to continue.
+        tensors: Named tensors of the trainer, for example a buffer of rollouts; each process has its own. Empty if the
+            state was saved by another number of processes.
     """
 
     step: int
@@ -53,10 +53,10 @@ class SavedStates:
     """The states of one training in a directory: `step-00000012/` and so on; the newest `kept` are kept.
 
     Args:
-        root: A directory that survives a kill, and bears the name of one cache key: another config, data or code version
-            has another one. A state that was saved under another name is not taken up.
-        warn: Hears what a person should know about a state that is taken up.
-        note: Hears of states that are passed over because they are damaged: results do not depend on it.
+        root: A directory that survives a kill, and whose name is the cache key: another config, data or code version
+            has another one. A state that was saved under another name is not loaded.
+        warn: Gets warnings about a loaded state.
+        note: Called when a damaged state is skipped: results do not depend on it.
         kept: How many are kept; None: all of them, until `forget`.
     """
 
@@ -79,7 +79,7 @@ class SavedStates:
         """Commit the state after `step` steps, and drop all but the newest ones; every process must call it.
 
         Raises:
-            StoreError: the disk has not the space for it; the earlier states stay.
+            StoreError: the disk has too little space; the earlier states are kept.
         """
         temporary, final = self._root / f".step-{step:08d}", self._root / f"step-{step:08d}"
         own = {
@@ -135,11 +135,11 @@ class SavedStates:
         accepts: Callable[[dict[str, Any]], bool] = lambda extra: True,
         step: int | None = None,
     ) -> Saved | None:
-        """Load the newest whole state into the engines; None if there is none. Every process must call it.
+        """Load the newest complete state into the engines; None if there is none. Every process must call it.
 
-        A damaged state is passed over, and so is one whose `extra` is not accepted: then an earlier one is taken, or none. With `step` only the
-        state after that step is looked at.
-        With the same processes, ZeRO stage and threads training goes on bit for bit; otherwise to rounding, which is said.
+        A damaged state, or one whose `extra` is not accepted, is skipped: then an earlier one is loaded, or none. With `step` only the
+        state after that step is tried.
+        With the same processes, ZeRO stage and threads training continues bit for bit; otherwise up to rounding, with a warning.
         """
         pattern = "step-*" if step is None else f"step-{step:08d}"
         directories = group.gather([path.name for path in sorted(self._root.glob(pattern), reverse=True)])[0]
@@ -159,7 +159,7 @@ class SavedStates:
         return None
 
     def _read(self, directory: Path, engines: Mapping[str, Kept]) -> dict[str, Any] | None:
-        """What a state says about itself; None if it is not whole or not ours, in the view of any process."""
+        """The description in a state; None if any process finds it incomplete or from another training."""
         state: dict[str, Any] | None = None
         damage = damaged_files(directory)
         if group.anywhere(damage is not None and bool(damage)):
@@ -180,16 +180,16 @@ class SavedStates:
             )
             if state and damage is None and group.is_main():
                 self._warn(
-                    f"the state in {directory.name} is of an older alignflow and carries no digests: its bytes could not be checked"
+                    f"the state in {directory.name} is from an older alignflow without digests: its bytes could not be checked"
                 )
         if not group.anywhere(state is None):
             return state
         if group.is_main():
-            self._note(f"the state in {directory.name} lacks a part, or is of an older alignflow, and is passed over")
+            self._note(f"the state in {directory.name} is incomplete, or from an older alignflow, and is skipped")
         return None
 
     def _setting(self, engines: Mapping[str, Kept]) -> dict[str, Any]:
-        """What has to be the same for bit-exact continuation."""
+        """Settings that must be the same to continue bit for bit."""
         described = {name: engine.description() for name, engine in engines.items()}
         setting = {"processes": group.size(), "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
         return {**setting, "engines": described}
@@ -203,7 +203,7 @@ class SavedStates:
             f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value
         ]:
             self._warn(
-                f"step {state['step']} was saved by another setting ({', '.join(changes)}): from there results are equal to rounding, "
+                f"step {state['step']} was saved with other settings ({', '.join(changes)}): from there results are equal up to rounding, "
                 "not bit for bit"
             )
 
@@ -214,7 +214,7 @@ class SavedStates:
         free = shutil.disk_usage(self._root).free
         if group.anywhere(free < total):
             raise StoreError(
-                f"the next checkpoint needs {total / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; the last one stays",
+                f"the next checkpoint needs {total / 1e9:.2f} GB and {free / 1e9:.2f} GB are free; the last one is kept",
                 where=str(self._root),
                 do="free some space (`alignflow gc`) and run again: it continues from there",
             )
@@ -227,9 +227,9 @@ def gathered_digests(files: list[Path]) -> dict[str, str]:
 
 
 def damaged_files(directory: Path) -> list[str] | None:
-    """Names of files of a sealed directory that are not what was written, None if it was never sealed.
+    """Names of files of a sealed directory that changed, None if it was never sealed.
 
-    Several processes share the work; each returns what it found.
+    The work is sharded over the processes; each returns its own findings.
     """
     try:
         digests = directory_digests(directory)
@@ -242,7 +242,7 @@ def damaged_files(directory: Path) -> list[str] | None:
 
 
 class StateReader:
-    """Reads any stretch of the tensors that several processes wrote; open files are closed at the end of the block."""
+    """Reads any range of the tensors that several processes wrote; open files are closed at the end of the block."""
 
     def __init__(self, directory: Path, engine: str):
         self._files = contextlib.ExitStack()
@@ -285,7 +285,7 @@ def generator_states() -> dict[str, torch.Tensor]:
 
 
 def set_generator_states(states: Mapping[str, torch.Tensor], step: int) -> None:
-    """Take up what `generator_states` returned; where nothing fits, start anew, in each process differently."""
+    """Load what `generator_states` returned; if it does not fit, reseed, differently in each process."""
     if "rng/cpu" not in states:
         torch.manual_seed(step * 1_000_003 + group.rank())  # all devices
         return
@@ -295,7 +295,7 @@ def set_generator_states(states: Mapping[str, torch.Tensor], step: int) -> None:
 
 
 def _words(setting: Mapping[str, Any]) -> dict[str, Any]:
-    """A setting as one flat list of names and values."""
+    """Settings as one flat list of names and values."""
     flat = {name: value for name, value in setting.items() if name != "engines"}
     for described in setting["engines"].values():
         flat |= {name.replace("_", " "): value for name, value in described.items()}
@@ -303,12 +303,12 @@ def _words(setting: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def share_of(directory: Path, engine: str, rank: int) -> Path:
-    """The file of one process in a directory of shares."""
+    """The file of one process in a directory of shards."""
     return directory / f"{engine}-{rank:05d}.safetensors"
 
 
 def write_parts(parts: Parts, path: Path) -> None:
-    """Write what one process holds, on the disk when this returns; `StateReader` reads it."""
+    """Write the shard of one process, synced when this returns; `StateReader` reads it."""
     starts = json.dumps({name: part.start for name, part in parts.items()})
     _write(
         {name: part.values.detach().float().cpu().contiguous() for name, part in parts.items()},
@@ -323,11 +323,11 @@ def _write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str
 
 
 def _check_whole(path: Path) -> None:
-    """Raise ValueError or OSError where a safetensors file is not all there."""
+    """Raise ValueError or OSError if a safetensors file is incomplete."""
     try:
         with safe_open(path, "pt"):
             pass
-    except Exception as error:  # noqa: BLE001 (safetensors raises one of its own, which says what we need: not whole)
+    except Exception as error:  # noqa: BLE001 (safetensors raises its own error class for an incomplete file)
         raise ValueError(str(error)) from None
 
 

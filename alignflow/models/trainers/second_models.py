@@ -1,4 +1,4 @@
-"""Models that run beside the policy in every step: its reference, a teacher, a value network."""
+"""Models that run together with the policy in every step: its reference, a teacher, a value network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def teacher_of(method: Method, options: Any) -> Path | None:
 
 
 def live_model(method: Method, options: Any, model: Policy, path: Path, run: Run) -> Policy | None:
-    """The frozen model that a method compares distributions with in every step, for the policy `model` from `path`; None for no such.
+    """The frozen model that a method compares distributions with in every step, for the policy `model` from `path`; None if there is none.
 
-    A live reference is the policy without its adapter, else a copy of the checkpoint. A teacher is the checkpoint of its own.
+    A live reference is the policy without its adapter, otherwise a copy of the checkpoint. A teacher is a separate checkpoint.
 
     Raises:
-        ModelError: the teacher does not load, or means something else than the policy by a token id.
+        ModelError: the teacher does not load, or has another meaning of a token id than the policy.
     """
     if (given := teacher_of(method, options)) is not None:
         teacher = load_frozen(given, run.runtime, in_parts=True)
@@ -38,13 +38,13 @@ def value_network(method: Method, path: Path, run: Run) -> ValueModel | None:
     """A value model on the backbone of the policy at `path`, whose estimates are 0 at first; None for a method without one.
 
     Raises:
-        RecipeError: the engine would divide its parameters among processes (ZeRO 3).
+        RecipeError: the engine would partition its parameters (ZeRO 3).
     """
     if not method.value_network:
         return None
     if run.runtime.engine == "deepspeed" and run.runtime.zero_stage > 2:
         raise RecipeError(
-            "a method with a value network needs models that are whole in each process",
+            "a method with a value network does not support partitioned models",
             where="engine.zero_stage",
             do="set it to 1 or 2",
         )

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on assistant tokens only."""
+"""Supervised fine-tuning on assistant tokens."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
             return StepOutput(nll, shown)
         weight = (
             float(len(batch)) if by_row else tokens
-        )  # of the step's denominator: over the step these make the penalty once
+        )  # part of the step's denominator, so that the penalty counts once per step
         penalty = l1_penalty(trained, config.l1_coefficient)
         shown |= {"nll_loss": (float(nll.detach()), weight), "l1_penalty": (float(penalty.detach()) * weight, weight)}
         return StepOutput(nll + penalty * weight, shown)
@@ -82,7 +82,7 @@ def train_sft(config: SFTConfig, *, base: Path, demonstrations: Path, run: Run) 
 
 
 def _statistics(policy: Policy, rows: list[EncodedRow], noise: MakeNoise | None, summed: bool) -> TokenStatistics:
-    """Figures of the tokens that count; with noise no two rows share the computation of a prompt, since each has noise of its own."""
+    """Figures of the tokens that count; with noise, rows share no prompt computation, since each has different noise."""
     if noise is None:
         return policy.token_statistics(rows, ("logps", "correct"), summed=summed)
     with policy.with_noise(noise):
@@ -97,7 +97,7 @@ def row_means(statistics: TokenStatistics) -> torch.Tensor:
 def read_rows(
     path: Path, tokenizer: Any, max_length: int, run: Run, context: int | None = None, stage: str = "sft"
 ) -> tuple[Sequence[str], StoredRows]:
-    """Names and ids of conversations; those over `max_length` tokens or the model's `context` are left out and counted in a warning.
+    """Names and ids of conversations; those over `max_length` tokens or the model's `context` are dropped and counted in a warning.
 
     Every process of a stage must call it.
 
@@ -115,14 +115,16 @@ def read_rows(
         raise TrainingError(
             f"{len(silent)} rows have no supervised token: {', '.join(silent[:4])}",
             where=f"{stage}, {path.name}",
-            do="demonstrations need an assistant turn, and a chat template that starts before it",
+            do="use demonstrations with an assistant turn, and a chat template that starts before it",
         )
     if too_long:
-        run.warn(f"{too_long} rows of {path.name} are over {limit} and were left out")
+        run.warn(f"{too_long} rows of {path.name} are over {limit} and were dropped")
     positions = np.flatnonzero(kept)
     if not len(positions) and path.stem == "train":
         raise TrainingError(
-            "no demonstrations to learn from", where=stage, do=f"raise {stage}.max_length, or give more data"
+            "no demonstrations to learn from",
+            where=stage,
+            do=f"set {stage}.max_length to a larger value, or use more data",
         )
     return Picked(positions, encoded.names), StoredRows(encoded, "completion", positions)
 

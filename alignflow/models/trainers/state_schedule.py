@@ -1,4 +1,4 @@
-"""When a training that samples saves its state: often enough that a kill loses little, seldom enough that saving costs little."""
+"""Decides when a training that samples saves its state, so that both kills and saving cost little time."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator
 from alignflow.models.engines import group
 
 SHARE = 0.05
-"""The most that saving may take of a training's time."""
+"""Largest share of a training's time for saving."""
 
 
 class StateSchedule:
     """Says after which updates a state is due: the first, then as soon as saving it again takes at most SHARE of the time.
 
-    A state of a large model takes longer to write than an update takes, so one after each update would cost more than the training. What a kill
-    loses is computed again from the last state. Results do not depend on the schedule.
+    A state of a large model takes longer to write than an update takes, so one after each update would cost more than the training. Work lost in a
+    kill is computed again from the last state. Results do not depend on the schedule.
 
     Args:
-        most: Updates after which a state is due in any case.
-        start: Updates that are done.
+        most: Most updates between two states.
+        start: Number of finished updates.
         clock: Seconds from some start.
     """
 
@@ -29,14 +29,14 @@ class StateSchedule:
         self._since, self._cost = clock(), 0.0
 
     def due(self, done: int) -> bool:
-        """Whether to save the state after `done` updates; every process must ask, and the first one decides."""
+        """Whether to save the state after `done` updates; every process must call it, and the first one decides."""
         waited = self._clock() - self._since
         own = done - self._done >= self._most or waited * SHARE >= self._cost
         return bool(group.gather(own if group.is_main() else None)[0])
 
     @contextlib.contextmanager
     def saving(self, done: int) -> Iterator[None]:
-        """Save inside: how long it takes decides when the next one is due."""
+        """A context to save in; its duration decides when the next state is due."""
         begun = self._clock()
         yield
         self._done, self._since = done, self._clock()

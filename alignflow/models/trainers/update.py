@@ -42,7 +42,7 @@ PolicyLoss = Callable[[PolicyBatch, OnlineOptions], TokenLoss]
 
 @dataclass(frozen=True)
 class Learner:
-    """What takes steps.
+    """Takes optimizer steps.
 
     Attributes:
         policy: The model that is aligned, and its engine.
@@ -50,7 +50,7 @@ class Learner:
         loss: The policy loss of the catalogue.
         options: The method's options.
         demonstrations: Rows for the ptx term; empty without one.
-        seed: Of the order of rows.
+        seed: Seed of the order of rows.
     """
 
     policy: tuple[Policy, Engine]
@@ -63,7 +63,7 @@ class Learner:
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates of one update; `policy` None: the value model alone learns."""
+    """Learning rates of one update; `policy` None: only the value model is trained."""
 
     policy: float | None
     value: float
@@ -77,7 +77,7 @@ class Tally:
     sums: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, found: dict[str, tuple[float, float]]) -> None:
-        """Take in sums that are global already."""
+        """Add sums that are already over all processes."""
         for name, (total, count) in found.items():
             pair = self.sums.setdefault(name, [0.0, 0.0])
             pair[0] += total
@@ -87,9 +87,9 @@ class Tally:
 def take_steps(
     learner: Learner, experience: Experience, update: int, rates: Rates, where: str
 ) -> dict[str, tuple[float, float]]:
-    """All steps of an update; returns name -> (sum, count) of what they measured, over all processes.
+    """All steps of an update; returns name -> (sum, count) of their figures, over all processes.
 
-    The policy's steps end when a mini-batch's approximate KL to the sampler exceeds `target_kl`; the value model's go on.
+    The policy's steps end when a mini-batch's approximate KL to the sampler exceeds `target_kl`; the value model's continue.
 
     Raises:
         TrainingError: a loss or a gradient is not finite.
@@ -111,7 +111,7 @@ def take_steps(
 
 
 def mini_batches(rows: int, count: int, seed: int) -> list[list[int]]:
-    """Positions of this process's rows, shuffled and cut into `count` parts that differ by one row at most."""
+    """Positions of this process's rows, shuffled and split into `count` parts that differ by at most one row."""
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
     return [part.tolist() for part in order.tensor_split(count)]
 
@@ -123,7 +123,7 @@ def _seed(seed: int, update: int, epoch: int) -> int:
 def policy_step(
     learner: Learner, experience: Experience, batch: list[int], step: int, rate: float, tally: Tally
 ) -> float:
-    """One step of the policy on a mini-batch; returns the approximate KL to the sampler that it saw before it moved."""
+    """One step of the policy on a mini-batch; returns the approximate KL to the sampler before the step."""
     policy, engine = learner.policy
     options, rows, lengths = learner.options, experience.scored.rollouts.rows, experience.scored.rollouts.lengths
     mini_batch = _MiniBatch(experience, batch, options)
@@ -166,7 +166,7 @@ def policy_step(
 
 
 def _corrected(found: TokenLoss, experience: Experience, places: torch.Tensor) -> TokenLoss:
-    """The policy loss weighed by trainer's over engine's probability of what the engine drew."""
+    """The policy loss, weighted by the trainer's over the engine's probability of the drawn tokens."""
     if experience.importance is None:
         return found
     return TokenLoss(found.loss * experience.importance.weights[places].to(found.loss.device), found.metrics)
@@ -220,7 +220,7 @@ def value_step(learner: Learner, experience: Experience, batch: list[int], rate:
 def ptx_backward(learner: Learner, step: int, rows: int) -> dict[str, tuple[float, float]]:
     """Add the gradients of the ptx term: NLL per assistant token of this step's demonstrations, over all processes.
 
-    The demonstrations go round in one shuffled order; each process takes the next ones of its share.
+    The demonstrations repeat in one shuffled order; each process takes the next ones of its shard.
     """
     (policy, engine), options, known = learner.policy, learner.options, learner.demonstrations
     count = options.ptx_batch_size or rows
@@ -236,7 +236,7 @@ def ptx_backward(learner: Learner, step: int, rows: int) -> dict[str, tuple[floa
 
 
 class _MiniBatch:
-    """A mini-batch: what its tokens weigh, and what sums over them are divided by, in all processes."""
+    """A mini-batch: the weights of its tokens, and the denominator of sums over them, over all processes."""
 
     def __init__(self, experience: Experience, batch: list[int], options: OnlineOptions):
         self._batch, self._lengths = batch, experience.scored.rollouts.lengths
@@ -250,7 +250,7 @@ class _MiniBatch:
         self.denominator, self.tokens = max(found["weight"], 1.0), found["tokens"]
 
     def passes(self, rows: list[EncodedRow], tokens: int) -> list[tuple[list[int], torch.Tensor, bool]]:
-        """Rows of each forward pass, where their tokens stand in the flat shape, and whether it counts."""
+        """Rows of each forward pass, the places of their tokens in the flat shape, and whether it counts."""
         found = []
         for places, counts in passes_in_step([len(rows[index]) for index in self._batch], tokens):
             chosen = [self._batch[place] for place in places]
@@ -263,6 +263,6 @@ def _check(loss: float, norm: float, what: str, tally: Tally) -> None:
         raise TrainingError(
             f"the {what} loss is {loss} and its gradient's norm {norm}",
             where=tally.where,
-            do="lower learning_rate or value_learning_rate, or set score_clip; the last state is kept",
+            do="set a smaller learning_rate or value_learning_rate, or score_clip; the last state is kept",
         )
     tally.add({f"{what}/grad_norm": (norm, 1.0)})

@@ -23,17 +23,17 @@ State = Mapping[str, float]
 MakeFigures = Callable[[OfflineBatch, Any, State, bool], tuple[Figures, State]]
 """See `models/losses/step_scalars.py`."""
 Of = Callable[[Sequence[int]], Figures]
-"""Rows of a micro-batch -> the step's scalars, and their share of its figures per row."""
+"""Rows of a micro-batch -> the step's scalars, and the figures of these rows."""
 
 
 class StepFigures:
     """Makes `OfflineBatch.step` and `weight` for a method, and counts the steps.
 
     Args:
-        method: Its row, with the address of what makes the figures; empty: only the step's number is one.
-        options: Its options.
-        sides: The answers of both sides of the data.
-        seed: Of the training.
+        method: Its row, with the address of the function for the figures; empty: the step's number is the only one.
+        options: The method's options.
+        sides: The answers of both splits of the data.
+        seed: The training's seed.
         run: For the limit of a forward pass.
     """
 
@@ -45,7 +45,7 @@ class StepFigures:
         self.of: Of = lambda rows: {}
 
     def before(self, rows: list[int]) -> Sums:
-        """Make the figures of a step; returns its scalars as metrics."""
+        """Compute the figures of a step; returns its scalars as metrics."""
         found, state = self._make(self._answers("train", rows, True), self._options, self._state, True)
         self.of = _placed({**found, STEP: torch.tensor(self._state["step"])}, rows)
         self._state = {**state, "step": self._state["step"] + 1}
@@ -98,7 +98,7 @@ class StepFigures:
         )
 
     def _own_sums(self, side: Answers, rows: list[int], places: np.ndarray) -> torch.Tensor:
-        """(answers,) fp32: the policy's sums of the answers of a step, whose rows stand whole in one pass."""
+        """(answers,) fp32: the policy's sums of the answers of a step; no row is split over passes."""
         different, numbers = np.unique(
             places, return_inverse=True
         )  # a step across the end of an epoch may have a row twice
@@ -117,7 +117,7 @@ def _nothing(answers: OfflineBatch, options: Any, state: State, training: bool) 
 
 
 def _placed(found: Mapping[str, torch.Tensor], rows: Sequence[int]) -> Of:
-    """Scalars as they are, and figures per row by the rows of a micro-batch.
+    """Scalars unchanged, and figures per row for the rows of a micro-batch.
 
     A row that a step across the end of an epoch has twice gets the mean of its figures, so that their sum is that of the step.
     """

@@ -1,4 +1,4 @@
-"""Pairs of a best and a worst answer with their win rates, as methods of self-play train on them."""
+"""Pairs of a best and a worst answer with their win rates, for methods of self-play."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_best_and_worst(
     Every process of a stage must call it.
 
     Raises:
-        TrainingError: a row has no win rates, or one that is no probability.
+        TrainingError: a row has no win rates, or one that is not a probability.
     """
     pairs = read_pairs(path, tokenizer, max_length, run, stage, context)
     rates = torch.tensor(
@@ -35,9 +35,9 @@ def read_best_and_worst(
     own = rates[torch.from_numpy(pairs.positions)]
     for place in ((own < 0) | (own > 1) | own.isnan()).any(1).nonzero()[:1, 0]:
         raise TrainingError(
-            f"win rates of {own[place].tolist()}; they are probabilities, from 0 to 1",
+            f"the win rates are {own[place].tolist()}; they must be probabilities, from 0 to 1",
             where=f"{stage}, row {pairs.ids[int(place)]}",
-            do="take the win_rates of a step `label`",
+            do="use the win_rates of a step `label`",
         )
     return replace(rows_of_pairs(pairs), score=own.T.flatten())
 
@@ -45,9 +45,9 @@ def read_best_and_worst(
 def read_pairs_of_two(
     path: Path, tokenizer: Any, max_length: int, run: Run, stage: str, context: int | None = None
 ) -> OfflineRows:
-    """The pairs of a preference table as the best and the worst of two answers, each of which meets the other and itself.
+    """The pairs of a preference table as the best and the worst of two answers, each compared with the other and itself.
 
-    P(chosen beats rejected) is the labeller's where it gave one, else 1.
+    P(chosen beats rejected) is the labeller's if it gave one, otherwise 1.
     """
     pairs = read_pairs(path, tokenizer, max_length, run, stage, context)
     better = torch.where(pairs.soft_label.isnan(), 1.0, pairs.soft_label)

@@ -1,4 +1,4 @@
-"""Rows whose NLL is over the prompt, too: the wanted answers stand with their own prompts in a forward pass, and all tokens count."""
+"""Rows whose NLL includes the prompt: each wanted answer has its own copy of the prompt in a forward pass, and all tokens count."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from alignflow.models.trainers.offline_rows import OfflineRows
 
 
 def count_prompts(rows: OfflineRows) -> OfflineRows:
-    """The same rows, with prompts in the NLL of the wanted answers. A wanted answer shares its prompt's computation with none then.
+    """The same rows, with prompts in the NLL of the wanted answers. A wanted answer then does not share its prompt's computation.
 
     All tokens of the answers must count.
     """
@@ -24,7 +24,7 @@ def count_prompts(rows: OfflineRows) -> OfflineRows:
 
 
 def with_prompt(row: EncodedRow) -> EncodedRow:
-    """The row with all tokens but the first as its completion: nothing predicts the first."""
+    """The row with all tokens but the first, which has no prediction, as its completion."""
     return EncodedRow(row.prompt_ids[:1], (*row.prompt_ids[1:], *row.completion_ids))
 
 
@@ -32,7 +32,7 @@ def apart(found: TokenStatistics, before: torch.Tensor) -> tuple[TokenStatistics
     """Statistics of the answers' own tokens, and the sums of the log-probabilities of those before them.
 
     Args:
-        found: Of rows that begin with `before` tokens of their prompts.
+        found: Statistics of rows that begin with `before` tokens of their prompts.
         before: (rows,) int64.
 
     Returns:

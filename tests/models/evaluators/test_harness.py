@@ -169,7 +169,7 @@ def test_answers_that_the_context_holds_shorter_than_their_task_says_are_counted
 
 
 def test_an_answer_without_a_token_of_its_own_is_refused_and_not_taken_as_certain(with_bos):
-    with pytest.raises(DataError, match="the answer '' has no token of its own after 'is it'"):
+    with pytest.raises(DataError, match="the answer '' adds no token after 'is it'"):
         with_bos.loglikelihood(asking("is it", ""))
     assert with_bos._loglikelihood_tokens([(("", "<s>"), [1], [])]) == [(0.0, True)]
 

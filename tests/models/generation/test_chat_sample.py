@@ -84,7 +84,7 @@ def test_a_completion_that_cannot_be_read_stops_the_stage(prompts, run):
 
 
 def test_top_k_is_refused_where_the_endpoint_has_none(prompts, run):
-    with standing_in(behave=answering()) as server, pytest.raises(Exception, match="no top_k"):
+    with standing_in(behave=answering()) as server, pytest.raises(Exception, match="supports neither top_k"):
         sample(config(server, top_k=3), policy=prompts, prompts=prompts, run=run)
 
 

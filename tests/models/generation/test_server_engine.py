@@ -161,7 +161,7 @@ def test_requests_are_spread_and_one_address_may_die(engine, run):
         other.close()
         replies = asked.reply([ask(number) for number in range(40, 80)])
         assert all(reply.logps for reply in replies)
-        assert any(other.url in note and "left out" in note for note in run.notes)
+        assert any(other.url in note and "skipped" in note for note in run.notes)
         assert all(count == 1 for count in (one.answers + other.answers).values())
 
 
@@ -219,7 +219,7 @@ def test_a_choice_that_is_not_listed_counts_as_impossible_only_where_it_must_be_
 
 def test_too_much_nonsense_stops_the_stage(engine):
     with standing_in(behave=lambda number, body: {"content": b"nonsense"}) as server:
-        with pytest.raises(ModelError, match="are of no use, the last one because it is not JSON"):
+        with pytest.raises(ModelError, match="are unusable, the last one because it is not JSON"):
             engine(server, concurrency=1).reply([ask(number) for number in range(50)])
         assert server.asked < 10
 
@@ -311,7 +311,7 @@ def test_control_tokens_in_texts_are_broken_up(engine):
 
 
 def test_what_an_endpoint_cannot_do_is_refused_in_words(engine):
-    with standing_in() as server, pytest.raises(RecipeError, match="no top_k"):
+    with standing_in() as server, pytest.raises(RecipeError, match="supports neither top_k"):
         engine(server).reply([ask(1, top_k=5)])
 
 

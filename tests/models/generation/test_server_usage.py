@@ -91,5 +91,5 @@ def test_the_line_for_people_names_what_went_wrong():
     ask(counted)
     counted.count("retried")
     assert counted.in_words() == (
-        "1 replies (0 more from the journal), 40 tokens asked, 5 answered, 0.0055 USD; 1 tries were made again"
+        "1 replies (0 more from the journal), 40 tokens asked, 5 answered, 0.0055 USD; 1 tries were repeated"
     )

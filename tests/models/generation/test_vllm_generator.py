@@ -186,7 +186,7 @@ def test_a_process_that_is_killed_in_the_middle_of_a_request_is_started_once_mor
     while engine.pid == before:  # until the signal finds a request
         answers.append(engine.generate(prompts * 8, long, range(8 * len(prompts))))
     assert not started(before) and answers[-1] == trusted.generate(prompts * 8, long, range(8 * len(prompts)))
-    assert "ended in the middle of a request" in capsys.readouterr().out
+    assert "ended during a request" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +271,7 @@ def test_weights_are_taken_over_from_a_model_in_training_and_each_trap_is_caught
         assert engine.generate(prompts, GREEDY, range(32)) == wanted.generate(prompts, GREEDY, range(32))
     for trap in ("tied", "prefix"):
         stale.mode.write_text(trap)
-        with pytest.raises(ModelError, match="after taking up weights does not compute what the trainer's model does"):
+        with pytest.raises(ModelError, match="after loading weights differ from those of the trainer's model"):
             engine.sync(trained(live, hash(trap) % 97))
         stale.mode.write_text("right")
         engine.sync(live)

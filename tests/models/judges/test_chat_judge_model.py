@@ -62,7 +62,7 @@ def test_sampled_verdicts_are_frequencies_near_the_probability_and_are_said(judg
             assert reading.samples == 400 and reading.mass == pytest.approx(1.0)
             assert reading.probabilities[0] == pytest.approx(share(number), abs=0.1)
         assert len(server.answers) == 800 and set(server.answers.values()) == {1}, "each sample has a seed of its own"
-    assert any("frequencies of 400 sampled verdicts" in warning for warning in run.warnings)
+    assert any("frequencies of only 400 sampled verdicts" in warning for warning in run.warnings)
 
 
 def test_never_reads_no_log_probabilities_though_there_are_some(judge):

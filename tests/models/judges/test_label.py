@@ -194,7 +194,7 @@ def test_limits_of_the_score_label_single_answers_where_there_is_no_pair(tmp_pat
 
 
 def test_by_rank_single_answers_are_refused(tmp_path, make_run, monkeypatch):
-    with pytest.raises(DataError, match=r"(?s)a pair needs two.*label.unpaired.by: score"):
+    with pytest.raises(DataError, match=r"(?s)a pair needs two.*set label.unpaired.by to score"):
         labelled(Oracle(), [[0], [1]], tmp_path, make_run(), monkeypatch)
 
 

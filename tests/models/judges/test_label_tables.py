@@ -49,4 +49,4 @@ def test_unsure_pairs_are_left_out_and_said(new_run):
     run = new_run()
     statistics, rows = written(Verdict(0.8, orders=(0.9, 0.7)), run, min_confidence=0.9)
     assert rows == [] and statistics["mixed"]["dropped"] == {"low confidence": 1} and statistics["pairs"]["train"] == 0
-    assert run.warnings == ["1 pairs are below label.min_confidence 0.9 and were left out"]
+    assert run.warnings == ["1 pairs are below label.min_confidence 0.9 and were dropped"]

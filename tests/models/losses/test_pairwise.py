@@ -243,7 +243,7 @@ def test_orpo_has_its_nll_over_prompts_too_where_it_is_asked_to():
     policy_w, policy_l, prompt = tensors([[-1.0, -2.0], [-0.5, -0.25]], [[-3.0, -4.0], [-1.0, -1.0]], [-7.0, -11.0])
     prompt.requires_grad_(True)
     pairs = batch(policy_w, policy_l)
-    with pytest.raises(ValueError, match="give prompt_logps"):
+    with pytest.raises(ValueError, match="pass prompt_logps"):
         loss_of("orpo", pairs, nll_tokens="prompt_and_answer")
     own = loss_of("orpo", pairs)
     whole = loss_of(

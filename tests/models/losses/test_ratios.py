@@ -114,7 +114,7 @@ def test_a_constant_divides_by_answers_times_their_longest_length():
 
 def test_a_flat_batch_without_rows_is_refused():
     flat = batch()
-    with pytest.raises(ValueError, match="give rows"):
+    with pytest.raises(ValueError, match="pass rows"):
         gspo(PolicyBatch(flat.logps, flat.old_logps, flat.advantages, flat.mask), OPTIONS)
 
 

@@ -65,14 +65,14 @@ def test_samples_that_are_the_negative_or_as_bad_are_left_out_and_counted(of_lis
     assert list(rows.ids) == ["r0", "r1"] and len(rows.answers) == 4
     assert roles_of(rows, 0, tokenizer) == ("a", ["b"]) and roles_of(rows, 1, tokenizer)[1] == ["c"]
     said = capsys.readouterr().out
-    assert "2 samples of train have the same tokens as their list's negative answer and were left out" in said
+    assert "2 samples of train have the same tokens as their list's negative answer and were dropped" in said
     assert "1 samples of train have the lowest score of their list" in said
-    assert "1 lists of train have no sample beside the negative answer and were left out" in said
+    assert "1 lists of train have no sample besides the negative answer and were dropped" in said
 
 
 def test_nothing_is_said_where_nothing_is_left_out(of_lists, capsys):
     of_lists((["a", "b"], [0.0, 1.0]))
-    assert "left out" not in capsys.readouterr().out
+    assert "dropped" not in capsys.readouterr().out
 
 
 def test_of_a_pair_the_chosen_answer_is_the_only_sample(tmp_path, tokenizer, new_run):

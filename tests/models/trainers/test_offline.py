@@ -93,7 +93,7 @@ def test_of_several_tables_the_most_direct_one_is_read_and_one_that_it_cannot_re
     given = {"preferences": pairs, "unpaired": labels, "rankings": None}
     assert fed_by("unpaired", given, "align") == Fed("unpaired", "unpaired", labels)
     assert fed_by("lists", given, "align") == Fed("lists", "preferences", pairs)
-    with pytest.raises(TrainingError, match="give rankings"):
+    with pytest.raises(TrainingError, match="use rankings"):
         fed_by("scored", given, "align")
 
 
@@ -161,8 +161,8 @@ def test_deepspeed_steps_both_networks_as_plain_torch_does(rankings, tiny_checkp
     ("labels", "scores", "refused"),
     [
         ("scores", [0.0, 1.0], ""),
-        ("scores", [0.2, 1.5], "train go from 0.2 to 1.5"),
-        ("scores", [-3.0, 0.5], "train go from -3 to 0.5"),
+        ("scores", [0.2, 1.5], "train are from 0.2 to 1.5"),
+        ("scores", [-3.0, 0.5], "train are from -3 to 0.5"),
         ("win_rates", [-3.0, 90.0], ""),
         ("scores", [], ""),
     ],

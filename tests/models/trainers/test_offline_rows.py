@@ -203,7 +203,7 @@ def test_answers_that_contradict_each_other_are_left_out_of_a_list_and_said(tmp_
         ["bird mat", "cat mat", "dog mat", "dog mat"],
     ], "equal scores contradict nothing, and an answer that was cut is not the same one"
     said = capsys.readouterr().out
-    assert "4 answers of train have another one's tokens in their list and another score" in said
+    assert "4 answers of train have the tokens of another one with another score" in said
     assert "1 lists of train have fewer than two answers of different scores" in said
 
 
@@ -283,7 +283,7 @@ def test_an_answer_without_a_token_is_refused(reader, tmp_path, tokenizer, new_r
     else:
         row = {**empty, "completions": ["", "a"], "scores": [0.0, 1.0], "ended": [False, True]}
         write_table([row], "rankings", tmp_path / "train.parquet")
-    with pytest.raises(TrainingError, match="without a single token"):
+    with pytest.raises(TrainingError, match="the answer has no tokens"):
         reader(tmp_path / "train.parquet", tokenizer, 64, new_run(), "align")
 
 

@@ -547,7 +547,7 @@ def test_an_engine_that_drew_otherwise_is_corrected_and_shown(new_run, tiny_chec
 def test_k1_as_a_loss_is_told(new_run, tiny_checkpoint, data):
     run = new_run()
     train(group_method("grpo", 1, kl_estimator="k1"), run, tiny_checkpoint, data)
-    assert any("gradient of mean 0" in warning for warning in run.warnings)
+    assert any("gradient with mean 0" in warning for warning in run.warnings)
 
 
 def test_mini_batches_may_cut_a_group(new_run, tiny_checkpoint, data):

@@ -459,7 +459,7 @@ def test_a_policy_gradient_weighs_what_another_engine_drew_and_a_loss_of_pairs_d
 
 def test_an_engine_that_misses_the_weights_ends_the_training(new_run, tiny_checkpoint, prompts, elsewhere, monkeypatch):
     monkeypatch.setattr(Elsewhere, "off", 0.02)
-    with pytest.raises(TrainingError, match="does not compute what the trainer does"):
+    with pytest.raises(TrainingError, match="its results differ from the trainer's"):
         train(config_of("online_dpo", generator="vllm"), new_run(), tiny_checkpoint, prompts)
 
 
@@ -487,8 +487,8 @@ def test_an_alarm_may_stop_the_run_with_the_last_good_weights(new_run, tiny_chec
     [
         ("online_dpo", {"judge": {"name": "nobody"}}, "unknown name 'nobody'"),
         ("online_dpo", {"pair_loss": "ddpo"}, "unknown name 'ddpo'"),
-        ("online_dpo", {"pair_loss": "kto"}, "no loss of single pairs"),
-        ("online_dpo", {"pair_loss": "simpo"}, "no loss of single pairs"),
+        ("online_dpo", {"pair_loss": "kto"}, "not a loss of single pairs"),
+        ("online_dpo", {"pair_loss": "simpo"}, "not a loss of single pairs"),
         ("online_dpo", {"pair_loss": "ipo", "soft_labels": True}, "no soft labels"),
         ("online_dpo", {"pair_loss_options": {"label_smooth": 0.1}}, "label_smooth"),
         ("online_dpo", {**judge(), **function("letters")}, "leave one of them out"),

@@ -59,11 +59,9 @@ def digests(directory):
 @pytest.mark.parametrize("stage", list(BODIES))
 def test_where_there_are_no_other_pairs_they_are_refused(stage, tiny_checkpoint, long_pairs, tmp_path, new_run):
     run = new_run()
-    with pytest.raises(TrainingError, match=r"no preference pairs to learn from\n  raise \w+\.max_length"):
+    with pytest.raises(TrainingError, match=r"no preference pairs to learn from\n  set \w+\.max_length"):
         BODIES[stage](tiny_checkpoint, written(long_pairs, long_pairs, tmp_path / "data"), run)
-    assert run.warnings[0] == "3 pairs of train are over max_length 64 and were left out" and not list(
-        run.out.iterdir()
-    )
+    assert run.warnings[0] == "3 pairs of train are over max_length 64 and were dropped" and not list(run.out.iterdir())
 
 
 @pytest.mark.parametrize("stage", list(BODIES))
@@ -74,7 +72,7 @@ def test_pairs_over_the_models_context_are_left_out_whatever_max_length_says(
     run = new_run()
     with pytest.raises(TrainingError, match="no preference pairs to learn from"):
         BODIES[stage](tiny_checkpoint, written(long_pairs, long_pairs, tmp_path / "data"), run)
-    assert run.warnings[0] == "3 pairs of train are over the model's context of 128 tokens and were left out"
+    assert run.warnings[0] == "3 pairs of train are over the model's context of 128 tokens and were dropped"
 
 
 @pytest.mark.parametrize("stage", list(BODIES))
@@ -87,7 +85,7 @@ def test_among_other_pairs_they_are_left_out_and_the_result_is_the_same(
     assert found == BODIES[stage](tiny_checkpoint, preferences, new_run("plain"))
     assert all(math.isfinite(value) for value in found.values() if value is not None)
     assert [text for text in run.warnings if "max_length" in text] == [
-        f"{count} pairs of {side} are over max_length 64 and were left out"
+        f"{count} pairs of {side} are over max_length 64 and were dropped"
         for side, count in (("train", 3), ("heldout", 1))
     ]
     assert digests(run.out) == digests(new_run("plain").out)

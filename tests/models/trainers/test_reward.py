@@ -180,7 +180,7 @@ def test_a_regression_learns_from_the_only_answer_of_a_list_and_counts_what_has_
     metrics = train_reward(RewardConfig(loss="pointwise", **STEPS), base=tiny_checkpoint, rankings=tmp_path, run=run)
     assert metrics["eval_answers"] == 4
     assert [warning for warning in run.warnings if "no score" in warning] == [
-        f"2 answers of {side} have no score and were left out" for side in ("train", "heldout")
+        f"2 answers of {side} have no score and were dropped" for side in ("train", "heldout")
     ]
 
 
@@ -196,7 +196,7 @@ def test_the_first_loss_of_a_regression_is_the_mean_square_of_its_targets(sixtee
 
 
 def test_data_that_the_loss_cannot_learn_from_is_refused(sixteen, tiny_checkpoint, new_run):
-    with pytest.raises(TrainingError, match=r"reward.loss pointwise learns from scored answers\n  give rankings"):
+    with pytest.raises(TrainingError, match=r"reward.loss pointwise learns from scored answers\n  use rankings"):
         train_reward(
             RewardConfig(loss="pointwise"), base=tiny_checkpoint, preferences=sixteen["preferences"], run=new_run()
         )

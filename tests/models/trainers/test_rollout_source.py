@@ -80,7 +80,7 @@ def test_lost_answers_are_drawn_by_the_present_weights_and_that_is_said(place):
     source, run = make()
     found = source.rollouts(2)
     assert found.figures["sampling/staleness"] == 0.0
-    assert any("answers of update 3 that were drawn ahead are not there" in warning for warning in run.warnings)
+    assert any("answers of update 3 that were drawn ahead are missing" in warning for warning in run.warnings)
 
 
 def test_without_ahead_nothing_is_drawn_early_and_no_staleness_is_shown(place):
@@ -98,5 +98,5 @@ def test_answers_ahead_to_other_prompts_than_the_update_takes_are_not_taken(plac
     source.rollouts(0)
     source.settle()
     found = source.rollouts(1, 3)
-    assert found.figures["sampling/staleness"] == 0.0 and "drawn by the present weights" in run.warnings[0]
+    assert found.figures["sampling/staleness"] == 0.0 and "drawn with the present weights" in run.warnings[0]
     assert answers(found) == answers(source.more(3))

@@ -80,7 +80,7 @@ def test_a_weight_that_is_not_above_zero_is_refused(weight, tiny_checkpoint, tmp
     from transformers import AutoTokenizer
 
     path = data(tmp_path, [pair("a", "hill", weight=weight)]) / "train.parquet"
-    with pytest.raises(TrainingError, match="a pair's weight is above 0"):
+    with pytest.raises(TrainingError, match="a pair's weight must be above 0"):
         read_pairs(path, AutoTokenizer.from_pretrained(tiny_checkpoint), 64, new_run(), "align")
 
 

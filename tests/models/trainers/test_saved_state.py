@@ -188,7 +188,7 @@ def test_another_token_budget_is_said(engine, states, tiny_checkpoint):
 def test_a_full_disk_is_refused_before_writing_and_the_last_state_stays(states, monkeypatch, tmp_path):
     states.save(1, {"model": Half()})
     monkeypatch.setattr(saved_state.shutil, "disk_usage", lambda path: namedtuple("usage", "free")(100))
-    with pytest.raises(StoreError, match=r"(?s)needs 0\.00 GB.*the last one stays.*alignflow gc"):
+    with pytest.raises(StoreError, match=r"(?s)needs 0\.00 GB.*the last one is kept.*alignflow gc"):
         states.save(2, {"model": Half()})
     assert [path.name for path in (tmp_path / "key").iterdir()] == ["step-00000001"]
     assert states.restore({"model": Half()}).step == 1

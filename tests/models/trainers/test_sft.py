@@ -44,9 +44,9 @@ def test_rows_whose_prompt_leaves_no_room_for_an_answer_are_refused_where_there_
     tiny_checkpoint, tmp_path, new_run
 ):
     rows, run = long_rows(tiny_checkpoint, 3), new_run()
-    with pytest.raises(TrainingError, match=r"no demonstrations to learn from\n  raise sft.max_length"):
+    with pytest.raises(TrainingError, match=r"no demonstrations to learn from\n  set sft.max_length"):
         train_sft(CONFIG, base=tiny_checkpoint, demonstrations=written(rows, rows[:1], tmp_path / "data"), run=run)
-    assert run.warnings[0] == "3 rows of train.parquet are over sft.max_length 64 and were left out" and not list(
+    assert run.warnings[0] == "3 rows of train.parquet are over sft.max_length 64 and were dropped" and not list(
         run.out.iterdir()
     )
 
@@ -69,7 +69,7 @@ def test_rows_over_the_models_context_are_left_out_whatever_max_length_says(
     train, run = read_table(demonstrations / "train.parquet"), new_run()
     data = written([*train, *long_rows(tiny_checkpoint, 2)], train[:3], tmp_path / "data")
     metrics = train_sft(CONFIG.model_copy(update={"max_length": 512}), base=base, demonstrations=data, run=run)
-    assert run.warnings == ["2 rows of train.parquet are over the model's context of 128 tokens and were left out"]
+    assert run.warnings == ["2 rows of train.parquet are over the model's context of 128 tokens and were dropped"]
     assert math.isfinite(metrics["eval_loss"])
 
 
@@ -85,7 +85,7 @@ def test_among_other_rows_they_are_left_out_and_said_and_the_rest_trains_as_with
     assert found == train_sft(CONFIG, base=tiny_checkpoint, demonstrations=demonstrations, run=new_run("plain"))
     assert all(math.isfinite(value) and value > 0 for value in found.values())
     assert run.warnings == [
-        f"{count} rows of {side}.parquet are over sft.max_length 64 and were left out"
+        f"{count} rows of {side}.parquet are over sft.max_length 64 and were dropped"
         for side, count in (("train", 2), ("heldout", 1))
     ]
     assert digests(run.out) == digests(new_run("plain").out)

@@ -31,7 +31,7 @@ def test_scores_of_a_table_are_the_win_rates_of_its_answers(read):
 
 
 def test_a_score_that_is_no_probability_is_refused(read):
-    with pytest.raises(TrainingError, match="win rates of"):
+    with pytest.raises(TrainingError, match="the win rates are"):
         read(read_best_and_worst, rows(score_chosen=3.0, score_rejected=0.5))
 
 

@@ -1,1 +1,1 @@
-"""Checks of an answer that a program can make."""
+"""Programmatic checks of an answer."""

@@ -1,4 +1,4 @@
-"""What a check is, and how a row gets its own: the right answer scores 1, a wrong or unreadable one 0, and no check is no score."""
+"""Checks, and which check a row gets: a right answer scores 1, a wrong or unreadable one 0, and without a check there is no score."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from alignflow.models.rewards.episodes import Episode
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check says about one answer.
+    """The result of a check of one answer.
 
     Attributes:
         score: Between 0 and 1; None if the check could not be made.
         reason: Why it could not be made; empty if it could.
-        parsed: False if the answer has nothing of the form that is looked for: no number, no JSON. Its score is 0.
+        parsed: False if the answer does not have the expected form, such as a number or JSON. Its score is 0.
     """
 
     score: float | None
@@ -30,7 +30,7 @@ UNPARSED = Outcome(0.0, parsed=False)
 
 
 def unchecked(reason: str) -> Outcome:
-    """No score: the row or the recipe gives nothing to check the answer by."""
+    """No score: the row and the recipe have nothing to check the answer against."""
     return Outcome(None, reason)
 
 
@@ -43,7 +43,7 @@ class Verifier(Protocol):
     """A pure function of an answer and its row. Constructed as `Class(options)`, which may read a file and raises RecipeError."""
 
     def check(self, episode: Episode) -> Outcome:
-        """The verdict; never raises for what a model wrote or a row holds."""
+        """The verdict; never raises for the text of an answer or the content of a row."""
 
 
 def reference_of(episode: Episode) -> str:
@@ -55,7 +55,7 @@ NO_REFERENCE = "the row has no reference"
 
 
 def bind_verifier(config: VerifierConfig, where: str) -> Verifier:
-    """The check that a config names; raises RecipeError for a wrong name, option or file."""
+    """The check that a config names; raises RecipeError for an unknown name, or a wrong option or file."""
     row = catalogue.look_up(catalogue.VERIFIERS, config.name, f"{where}.name")
     made: Verifier = row.resolve()(catalogue.parse_options(row, config.options, f"{where}.options"))
     return made
@@ -67,14 +67,14 @@ class Checker:
 
     Attributes:
         named: Checks that a row may name; none: all rows get `otherwise`.
-        otherwise: That of a row that names none; None: it has none.
+        otherwise: Check of a row that names none; None: such a row has no check.
     """
 
     named: Mapping[str, Verifier]
     otherwise: Verifier | None
 
     def check(self, episode: Episode) -> Outcome:
-        """What the row's check says."""
+        """The verdict of the row's check."""
         name = name_of(episode.row) if self.named else None
         if name is None:
             return self.otherwise.check(episode) if self.otherwise else unchecked("the row names no verifier")
@@ -85,12 +85,12 @@ class Checker:
 
 
 def name_of(row: Mapping[str, Any]) -> str | None:
-    """The check that a row asks for: what its column `verifier` says, else `ifeval` where it has instructions; None: nothing."""
+    """The name of a row's check: its column `verifier`, otherwise `ifeval` if it has instructions; None: no check."""
     return row.get("verifier") or ("ifeval" if row.get("instructions") else None)
 
 
 def checker_of(options: PerRowRewardOptions, where: str) -> Checker:
-    """Bind all checks of a config; raises RecipeError."""
+    """Resolve all checks of a config; raises RecipeError."""
     named = {
         config.name: bind_verifier(config, f"{where}.verifiers.{index}")
         for index, config in enumerate(options.verifiers)

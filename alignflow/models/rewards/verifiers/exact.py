@@ -14,7 +14,7 @@ from alignflow.models.rewards.verifiers.marks import shown_answers
 
 _ENDS = string.punctuation + string.whitespace
 _NEGATIVE = re.compile(r"[^\w-]*[-\u2212][$\u20ac\u00a3\u00a5]?\.?\d")
-"""A number with a minus before it, which is no punctuation."""
+"""A number with a minus before it, which is not punctuation."""
 
 
 class ExactAnswer:
@@ -24,7 +24,7 @@ class ExactAnswer:
         self._options = options
 
     def check(self, episode: Episode) -> Outcome:
-        """Compare; a reference that is itself a worked solution is read as the answer is."""
+        """Compare; a reference that is a worked solution is read in the same way."""
         if not (reference := reference_of(episode)):
             return unchecked(NO_REFERENCE)
         references = _listed(reference) if self._options.several else [reference]
@@ -47,7 +47,7 @@ class ExactAnswer:
         text = text.casefold() if self._options.ignore_case else text
         if not self._options.ignore_punctuation:
             return text.strip()
-        # An answer that is punctuation alone, such as "?", would be nothing: it stays.
+        # Keep an answer of only punctuation, such as "?", which would otherwise be empty.
         spaced = " ".join(text.split())
         bare = spaced.strip(_ENDS) or spaced
         return "-" + bare.lstrip("\u2212") if _NEGATIVE.match(spaced) else bare

@@ -12,7 +12,7 @@ from alignflow.models.rewards.verifiers.base import Outcome, unchecked
 
 
 class IFEval:
-    """All instructions of a row kept, or the share of them. A row with an instruction that has no check here has no score."""
+    """Whether all instructions of a row are kept, or the share of them. A row with an instruction that has no check has no score."""
 
     def __init__(self, options: IFEvalOptions):
         self._options = options

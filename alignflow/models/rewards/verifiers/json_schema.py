@@ -1,4 +1,4 @@
-"""JSON that a schema allows (jsonschema, draft by the schema's own `$schema`). Nothing is fetched, and patterns have a time limit."""
+"""Checks JSON against a schema (jsonschema, draft by the schema's own `$schema`). Nothing is fetched, and patterns have a time limit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMEOUT_S = 2.0
 
 
 class JSONSchema:
-    """1 for JSON that the schema allows; 0 for other JSON, and for none."""
+    """1 for JSON that the schema allows; 0 for other JSON, and for no JSON."""
 
     def __init__(self, options: JSONSchemaOptions):
         self._options, self._schema = options, ""
@@ -92,7 +92,7 @@ def _refuse(word: str) -> Any:
 
 @lru_cache(maxsize=1000)
 def _validator(text: str) -> Any:
-    """A validator of a schema given as text; raises ValueError for what is none."""
+    """A validator of a schema given as text; raises ValueError if it is not a schema."""
     try:
         schema = _read(text)
         if not isinstance(schema, dict | bool):
@@ -106,12 +106,12 @@ def _validator(text: str) -> Any:
         raise ValueError("it is nested too deep") from None
     except SchemaError as error:
         raise ValueError(error.message) from None
-    # An empty registry answers no address outside of the schema, so that nothing is ever fetched.
+    # An empty registry resolves no address outside of the schema, so that nothing is ever fetched.
     return validators.extend(kind, {"pattern": _matches})(schema, registry=Registry())
 
 
 def _refuse_patterns_of_names(schema: Any) -> None:
-    """Refuse `patternProperties`: the library searches names that a model wrote by it, without a time limit."""
+    """Refuse `patternProperties`: the library would search a model's property names with it, without a time limit."""
     if isinstance(schema, dict):
         if "patternProperties" in schema:
             raise ValueError("patternProperties is not supported")
@@ -128,6 +128,6 @@ def _matches(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterat
         try:
             found = compiled(pattern).search(instance, timeout=TIMEOUT_S)
         except (regex.error, MemoryError):
-            raise TimeoutError from None  # a pattern of another syntax, or one that calls itself: the check cannot be made
+            raise TimeoutError from None  # a pattern with another syntax, or a recursive one: the check cannot be made
         if not found:
             yield ValidationError(f"{instance[:60]!r} does not match")

@@ -8,7 +8,7 @@ from alignflow.models.rewards.verifiers.base import Outcome, unchecked
 
 
 class Length:
-    """1 within the bounds; outside of them the score falls to 0, at once or in a line."""
+    """1 within the bounds; outside of them the score falls to 0, at once or linearly."""
 
     def __init__(self, options: LengthOptions):
         self._options = options
@@ -27,7 +27,7 @@ class Length:
 
 
 def length_score(count: int, options: LengthOptions) -> float:
-    """1 within the bounds, else max(0, 1 - distance / falls_over); 0 where falls_over is 0."""
+    """1 within the bounds, otherwise max(0, 1 - distance / falls_over); 0 if falls_over is 0."""
     most = count if options.most is None else options.most
     distance = max(options.least - count, count - most, 0)
     if not distance:

@@ -1,4 +1,4 @@
-"""Where a worked solution shows its answer: `#### 42`, `\\boxed{42}`, `The answer is 42`. All searches take time linear in the text."""
+"""Finds the answer in a worked solution: `#### 42`, `\\boxed{42}`, `The answer is 42`. All searches take linear time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 HASHES = "####"
 LONGEST, MOST = 1000, 20
-"""Characters that a mark can show, and marks from the end that are looked at: a model that repeats itself must not cost more."""
+"""Most characters of an answer at a mark, and most marks from the end that are read, since a model may repeat itself."""
 _MARK = re.compile(
     rf"{HASHES}[^\S\n]*|\\f?boxed[^\S\n]*\{{|^[^\S\n]*A:[^\S\n]*"
     r"|\b(?:final |correct )?answer(?:[^\S\n]+is)?[^\S\n]*[:=][^\S\n]*|\banswer[^\S\n]+is[^\S\n]+",
@@ -16,9 +16,9 @@ _MARK = re.compile(
 
 
 def shown_answers(text: str) -> Iterator[tuple[str, str]]:
-    """What the marks of a text show, the last first, since a solution may correct itself: (the mark, what it shows).
+    """The marks of a text with their answers, the last first, since a solution may correct itself: (mark, answer).
 
-    A box shows what is in its braces, any other mark the rest of its line. `The answer is \\boxed{42}` is 42.
+    The answer of a box is in its braces, that of any other mark is the rest of its line. `The answer is \\boxed{42}` is 42.
     """
     for found in reversed(list(_MARK.finditer(text))[-MOST:]):
         mark = found[0].strip()
@@ -28,7 +28,7 @@ def shown_answers(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _rest_of_line(text: str, start: int) -> str:
-    """The line from `start` on; the next one with something in it where nothing is left of it, as after a heading `Answer:`."""
+    """The line from `start` on; if the rest of it is empty, as after a heading `Answer:`, the next line that is not."""
     line = text[start : _end_of_line(text, start)]
     if line.strip(" \t*_"):
         return line
@@ -43,7 +43,7 @@ def _end_of_line(text: str, start: int) -> int:
 
 
 def _in_braces(text: str, start: int) -> str | None:
-    """What stands before the brace that closes the one before `start`; None if none does, or only far away."""
+    """The text up to the brace that closes the one before `start`; None if there is none, or only far away."""
     depth = 1
     for index in range(start, min(len(text), start + LONGEST)):
         depth += {"{": 1, "}": -1}.get(text[index], 0)

@@ -12,7 +12,7 @@ from alignflow.models.rewards.verifiers.base import NO_REFERENCE, UNPARSED, Outc
 from alignflow.models.rewards.verifiers.marks import HASHES, shown_answers
 
 LONGEST = 60
-"""Characters of the longest run that is read as a number: exact arithmetic on what a model wrote must stay small."""
+"""Characters of the longest run that is read as a number, to bound exact arithmetic on a model's text."""
 LARGEST_EXPONENT = 100
 
 _CALCULATION = re.compile(r"<<[^<>\n]*>>")  # GSM8K's notes for a calculator
@@ -46,13 +46,13 @@ _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
 class NumericAnswer:
-    """1 where answer and reference name the same value."""
+    """1 if answer and reference have the same value."""
 
     def __init__(self, options: NumericAnswerOptions):
         self._options = options
 
     def check(self, episode: Episode) -> Outcome:
-        """Compare; a reference that is itself a worked solution is read in the same way."""
+        """Compare; a reference that is a worked solution is read in the same way."""
         if not (reference := reference_of(episode)):
             return unchecked(NO_REFERENCE)
         wanted = final_values(reference)
@@ -68,7 +68,7 @@ class NumericAnswer:
 
 
 def final_values(text: str, answer_from: str = "marked_or_last") -> set[Fraction]:
-    """The values that the answer of a text may mean: two for a percentage (50% is 50 and 1/2), none if there is no number.
+    """The possible values of a text's answer: two for a percentage (50% is 50 and 1/2), none if there is no number.
 
     Args:
         text: An answer with or without its working.
@@ -84,9 +84,9 @@ def final_values(text: str, answer_from: str = "marked_or_last") -> set[Fraction
 
 
 def _marked(text: str) -> re.Match[str] | None:
-    """The number of the last mark that has one: after its last equals sign if there is one, else its first number.
+    """The number of the last mark that has one: after its last equals sign if there is one, otherwise its first number.
 
-    `#### Step 2` is a heading: behind these signs the number comes first.
+    `#### Step 2` is a heading: after these signs the number must come first.
     """
     for mark, shown in shown_answers(text):
         if mark == HASHES:

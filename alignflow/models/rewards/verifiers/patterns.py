@@ -1,4 +1,4 @@
-"""A pattern that the answer has to match. Models write what they are rewarded for, so a search may not take for ever."""
+"""A pattern that the answer must match. A model may learn to write slow texts, so a search has a time limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from alignflow.models.rewards.verifiers.base import NO_REFERENCE, UNPARSED, Outc
 
 
 class RegularExpression:
-    """1 if the answer matches. The pattern is the recipe's, or the row's own.
+    """1 if the answer matches. The pattern is the recipe's or the row's.
 
     A search that takes longer than the limit gives no score: neither answer nor pattern was found wrong.
     """
@@ -27,7 +27,7 @@ class RegularExpression:
                 compiled(options.pattern, self._flags)
             except regex.error as error:
                 raise RecipeError(
-                    f"no regular expression: {error}", where="verifier.options.pattern", do="correct the pattern"
+                    f"not a regular expression: {error}", where="verifier.options.pattern", do="correct the pattern"
                 ) from None
 
     def check(self, episode: Episode) -> Outcome:
@@ -46,7 +46,7 @@ class RegularExpression:
             )
         except (regex.error, RecursionError):
             return unchecked(f"the row's reference is no regular expression: {pattern[:60]!r}")
-        except MemoryError:  # a pattern that calls itself, such as (?R)
+        except MemoryError:  # a recursive pattern, such as (?R)
             return unchecked(f"a search took too much memory: {pattern[:60]!r}")
         except TimeoutError:
             return unchecked(f"a search took longer than {options.timeout_s:g} s: {pattern[:60]!r}")

@@ -46,7 +46,7 @@ def test_an_answer_over_the_limit_is_not_searched():
 
 
 def test_a_pattern_of_the_recipe_that_is_none_is_refused():
-    with pytest.raises(RecipeError, match="no regular expression"):
+    with pytest.raises(RecipeError, match="not a regular expression"):
         outcome("a", pattern="(")
 
 
