@@ -19,6 +19,7 @@ from alignflow.models.policy import load_policy
 from alignflow.models.reference import compute_reference
 from alignflow.models.reward_model import load_reward_model
 from alignflow.models.trainers import offline as align_trainer
+from alignflow.models.trainers import second_models
 from alignflow.models.trainers.offline import train_offline
 from alignflow.models.trainers.reward import train_reward
 from alignflow.models.trainers.saved_state import SavedStates
@@ -123,9 +124,9 @@ def test_dpo_starts_from_ln_2_and_switched_off_it_is_the_sft_model(
     )  # raises where log-ratios are not 0
     monkeypatch.setattr(Adapter, "off", lambda self: switched.append(1) or off(self))
     loaded = []
-    monkeypatch.setattr(
-        align_trainer, "load_policy", lambda path, *a, **k: loaded.append(path) or load_policy(path, *a, **k)
-    )
+    for module, name in ((align_trainer, "load_learner"), (second_models, "load_frozen")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda path, *a, real=real, **k: loaded.append(path) or real(path, *a, **k))
     run = new_run("align")
     metrics = train_offline(DPO, policy=policy, reference=sums, preferences=preferences, run=run)
     assert len(started) == 1 and len(switched) == (reference == "itself")
