@@ -100,7 +100,7 @@ def test_a_damaged_database_is_set_aside_and_the_command_goes_on(tmp_path, home,
     (home / "prefect.db").write_bytes(b"SQLite format 3\0" + os.urandom(50_000))
     status, said, _ = alignflow(tmp_path, *(RUN if command == "run" else ("up", "--port", str(free_port()))))
     try:
-        assert status == 0 and "was damaged" in said and "set aside" in said, said
+        assert status == 0 and "was damaged" in said and "It is kept as" in said, said
         (aside,) = home.glob("prefect.db.damaged-*")
         assert str(aside) in "".join(said.split("\n"))
         with sqlite3.connect(home / "prefect.db") as connection:
@@ -114,7 +114,7 @@ def test_a_database_of_an_unknown_version_is_found_by_the_server_and_set_aside(t
     with sqlite3.connect(home / "prefect.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
     status, said, _ = alignflow(tmp_path, *RUN, "--force", "init")
-    assert status == 0 and "set aside" in said and list(home.glob("prefect.db.damaged-*")), said
+    assert status == 0 and "It is kept as" in said and list(home.glob("prefect.db.damaged-*")), said
 
 
 def test_a_locked_database_costs_the_run_its_place_in_the_history_and_nothing_else(tmp_path, home):
