@@ -16,6 +16,7 @@ from alignflow.cli.job_recipes import job_recipe
 from alignflow.cli.jobs import JOBS, WORDS, Source, best_use, job_for, picked_task, shared_out
 from alignflow.cli.recipe_text import recipe_text
 from alignflow.cli.terminal import Console
+from alignflow.data import catalogue
 from alignflow.data.configs.explaining import explain
 from alignflow.data.configs.inputs import SourceConfig
 from alignflow.data.configs.loading import recipe_name
@@ -26,6 +27,8 @@ from alignflow.data.paths import is_there
 from alignflow.data.sources.detect import kinds_of
 from alignflow.data.sources.files import is_pattern, matched, own_suffix
 from alignflow.data.sources.reading import READERS
+from alignflow.tasks.store.artifact_names import LAST
+from alignflow.tasks.store.artifact_store import ArtifactStore
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +44,8 @@ def new(
         str,
         typer.Option(
             metavar="MODEL",
-            help="Local directory or Hub id of the base model. Without it, the recipe builds a small model.",
+            help="Local directory or Hub id of the base model, or a model of the store: a step such as sft, or last. Without it, the recipe "
+            "builds a small model.",
         ),
     ] = "",
     data: Annotated[
@@ -59,6 +63,7 @@ def new(
         raise UserError("the file exists already", where=str(output), do="pass another --output")
     if not output.absolute().parent.is_dir():
         raise UserError("its folder does not exist", where=str(output), do="make it, or pass another --output")
+    model = _of_store(model)
     _check_model(model)
     asked = asked_for(task, [looked_at(place) for place in dict.fromkeys(data or ())])
     lines = [*_told(asked.sources, asked.shared, asked.task), *_conclusion(asked, model, output)]
@@ -120,6 +125,26 @@ def written(asked: Asked, model: str, base: Path, full: bool) -> str:
     name = recipe_name(f"{Path(first).name.split('.')[0]}-{asked.task}", asked.task)
     data = {kind: [_from(source.path, base) for source in sources] for kind, sources in asked.shared.items()}
     return recipe_text(job_recipe(asked.task, name, _from(model, base), data), full)
+
+
+def _of_store(model: str) -> str:
+    """The path of the model that a step's name or `last` means, as in other commands; any other text as it is.
+
+    Raises:
+        UserError: the store has no such model.
+    """
+    name = model.partition("~")[0]
+    if is_there(Path(model).expanduser()) or not (name == LAST or name in catalogue.STAGES):
+        return model
+    store = ArtifactStore(for_reading=True)
+    manifest = store.resolve(model, ("checkpoint",))
+    if manifest.kind != "checkpoint":
+        raise UserError(
+            f"{manifest.key[:24]} is a {manifest.kind}, not a model",
+            where="--model",
+            do="pass a step that makes a model",
+        )
+    return str(store.payload(manifest.ref()))
 
 
 def _check_model(model: str) -> None:

@@ -5,6 +5,8 @@ import re
 
 import pytest
 import yaml
+from model_directory_support import write_model_directory
+from tests_support import as_artifact
 
 from alignflow.cli.new import new
 from alignflow.cli.plan import plan
@@ -142,3 +144,16 @@ def test_the_full_recipe_asks_for_the_same_run(write, tmp_path, task, names, ste
     _, path = write(task, names, full=True)
     assert nodes(load_recipe(path)) == wanted
     assert "# max_grad_norm: 1.0  # Gradient clipping by global norm; 0: off. (>= 0, <= 1000000)" in path.read_text()
+
+
+def test_a_step_means_the_newest_model_of_the_store_as_in_other_commands(write, store, tmp_path):
+    payload = as_artifact(write_model_directory(tmp_path / "model"), store.root, "sft-1")
+    _, path = write("dpo", "pairs", model="sft")
+    named = yaml.safe_load(path.read_text())["model"]["path"]
+    assert (path.parent / named).resolve() == payload.resolve()
+
+
+def test_a_step_that_the_store_does_not_have_is_refused_and_nothing_is_written(write, store, tmp_path):
+    with pytest.raises(UserError, match="sft"):
+        write("dpo", "pairs", model="sft")
+    assert not (tmp_path / "recipe.yaml").exists()
